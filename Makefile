@@ -1,0 +1,64 @@
+# The same few targets for people and for CI. Everything goes into .venv; nothing outside this folder is changed.
+
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name))))
+VENV := .venv/bin
+PYTEST := $(VENV)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev run test lint e2e bench bench-quick faults schedules readiness build lock clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: python ## what `make run` needs, in .venv: packages, the local model, the pages
+	@$(PYTHON) tools/prepare.py run
+	@echo "Ready. Next: make run"
+
+run: python ## start Chatbox on this machine and print two links to open; ARGS="--port 9000" and the like
+	@$(PYTHON) tools/prepare.py run
+	@exec $(VENV)/chatbox serve --dev $(ARGS)
+
+test: python ## everything that has to hold: style, types, tests with coverage, browser tests, readiness table
+	@tools/system-packages
+	@$(PYTHON) tools/prepare.py dev
+	@$(VENV)/python tools/test.py
+
+lint: dev ## style and types only
+	@$(VENV)/python tools/test.py lint
+
+e2e: dev ## the browser tests only; needs Chromium
+	@tools/system-packages
+	$(PYTEST) -m browser
+
+readiness: dev ## the tests of the numbered readiness issues, and their table
+	@$(VENV)/python tools/test.py readiness
+
+bench: dev ## the loads and ratios of bench/; about 15 minutes of an otherwise idle machine
+	$(VENV)/python -m bench
+
+bench-quick: dev ## a short run of each load; judges no time
+	$(VENV)/python -m bench --quick
+
+faults: dev ## faults in the disk, the network and the process
+	$(PYTEST) tests/faults
+
+schedules: dev ## many interleavings of concurrent code
+	$(PYTEST) tests/schedules
+
+build: dev ## the sdist and the wheel, in dist/
+	$(VENV)/python -m build --installer uv
+
+lock: dev ## renew the lock files from pyproject.toml; UPGRADE=1 takes newer versions
+	@tools/lock $(if $(UPGRADE),--upgrade)
+
+clean: ## remove all that was installed or built here; data/ stays
+	rm -rf .venv dist htmlcov test-results web/node_modules web/dist src/chatbox/pages
+	rm -rf .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .detangle
+	find src tests tools bench -name __pycache__ -prune -exec rm -rf {} +
+
+.PHONY: python dev
+python:
+	@test -n "$(PYTHON)" || { echo "Chatbox needs Python 3.11 or newer. Debian 12: apt-get install python3 python3-venv" >&2; exit 1; }
+
+dev: python
+	@$(PYTHON) tools/prepare.py dev

