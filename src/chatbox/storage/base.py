@@ -1,0 +1,199 @@
+"""The contract of a store.
+
+A store keeps sessions and their logs. It is the truth: what it has acknowledged survives the process and, for a
+durable store, the machine; what it has not acknowledged did not happen.
+
+- **Commit before return.** ``append`` returns after the entry is durable. Calls made at once share one flush.
+- **Positions.** The store alone gives an entry its ``index``: last index + 1, without holes, unique in its session.
+  An entry and what it changes in its session (``chatbox.session.apply``) become visible together.
+- **Idempotency.** (session, message_id) is unique for ever. A second append of the same id stores nothing and returns
+  the first entry with ``fresh=False``; comparing the contents is the caller's business. The id is looked at first: a
+  repeat is never ``Fenced``.
+- **Fencing.** An append that shows a ``fence`` is refused with ``Fenced`` unless the session's fence equals it and the
+  session has a running answer. Taking a turn while another is running (``answer_id`` set) is ``Fenced`` too.
+- **One active session a user.** An append with ``active=True`` closes the open period of the user's other session, at
+  that one's last activity, in the same commit. Every closed period is kept.
+- **Missing things.** ``get`` and ``partial`` return None; ``append`` and ``keep`` to a session that does not exist
+  raise ``NotFound``; ``delete`` of it does nothing. ``create`` with an id that exists is a ``StorageError``.
+- **Failure.** ``StorageBusy``: nothing was stored, try again. Other ``StorageError``: don't. A call that fails changes
+  nothing.
+- **Cancellation.** A cancelled call may or may not have happened; a repeated ``append`` with its message_id finds out.
+- **Sessions without entries** exist (``get``, ``append``) but are in no list unless ``SessionQuery.empty`` asks for
+  them.
+
+The memory store is the specification; one suite of tests runs over every store.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from chatbox.errors import Fenced
+from chatbox.session import Change, Entry, Session
+
+
+class Appended(msgspec.Struct, frozen=True):
+    """An entry as stored, and the session after it. ``fresh`` is false when the id was there before.
+
+    ``closed`` are the ids of the user's other sessions whose open period this entry closed.
+    """
+
+    entry: Entry
+    session: Session
+    fresh: bool
+    closed: tuple[str, ...] = ()
+
+
+class Partial(msgspec.Struct, frozen=True):
+    """The text so far of an answer that is not stored yet."""
+
+    session_id: str
+    answer_id: str
+    fence: int
+    content: str
+
+
+class SessionQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which sessions, newest activity first (ties by id, descending). None means any.
+
+    ``before`` = (last_activity, id) continues a page. ``idle_since`` (ms): last activity before it.
+    ``answering``: has (or had, when its process died) a running answer. ``empty``: true only sessions without entries,
+    false only those with. ``share_token`` finds the session that a link shows; where tokens are stored encrypted, the
+    ``share_hashes`` under each key do.
+    """
+
+    user_id: str | None = None
+    active: bool | None = None
+    answering: bool | None = None
+    empty: bool | None = False
+    idle_since: int | None = None
+    share_token: str | None = None
+    share_hashes: tuple[str, ...] | None = None
+    before: tuple[int, str] | None = None
+    limit: int = 100
+
+
+class Storage(ABC):
+    """See the module's text for the guarantees. Opened and closed by ``async with``."""
+
+    @abstractmethod
+    async def create(self, session: Session) -> None:
+        """Store a new session without entries; durable on return."""
+
+    @abstractmethod
+    async def get(self, session_id: str) -> Session | None:
+        """The session as of its newest entry."""
+
+    @abstractmethod
+    async def find(self, query: SessionQuery) -> list[Session]:
+        """Sessions that match, newest activity first, at most ``query.limit``."""
+
+    @abstractmethod
+    async def append(self, entry: Entry, change: Change | None = None, *, fence: int | None = None) -> Appended:
+        """Commit one entry with what it changes. Raises ``NotFound``, ``Fenced``, ``StorageError``."""
+
+    @abstractmethod
+    async def read(
+        self, session_id: str, *, after: int = 0, before: int | None = None, limit: int = 500
+    ) -> list[Entry]:
+        """Entries with ``after < index < before``, ascending. Given ``before``, the *last* ``limit`` of them; else the
+        first. Of a session that does not exist: none."""
+
+    @abstractmethod
+    async def keep(self, partial: Partial) -> None:
+        """Replace the kept text of the running answer. Raises ``Fenced`` when it is not running under that fence.
+        Appending the entry that ends the turn drops it."""
+
+    @abstractmethod
+    async def partial(self, session_id: str) -> Partial | None:
+        """The kept text of the session's running answer."""
+
+    @abstractmethod
+    async def delete(self, session_id: str) -> None:
+        """Remove a session and all its rows, for good."""
+
+    @abstractmethod
+    async def usage(self, user_id: str, day: str) -> int:
+        """Tokens that this user's answers used on a UTC day (``2026-11-21``), deleted sessions included."""
+
+    @abstractmethod
+    async def check(self) -> None:
+        """Write and read something. Raises ``StorageError`` when the store can't."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(  # noqa: B027 - a store that holds nothing open has nothing to close
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Flush and close. Calls to a durable store after it raise ``StorageBusy``."""
+
+
+class Cell(msgspec.Struct, frozen=True):
+    """One sealed value where it lies. All but ``value`` is what the seal is bound to."""
+
+    table: str
+    row: str
+    session_id: str
+    column: str
+    value: str
+
+
+class Renewal(msgspec.Struct, frozen=True):
+    """A cell's new value. ``share_hash`` goes with a share token."""
+
+    cell: Cell
+    value: str
+    share_hash: str | None = None
+
+
+SEALED = "sealed"
+"""The only key of a mapping whose value is sealed as a whole."""
+
+
+class Cells(ABC):
+    """Sealed values that can be walked and replaced in place, for key rotation.
+
+    A sealed value is text that begins with ``prefix`` exactly if it was sealed under the key that the prefix names.
+    A mapping is sealed as ``{SEALED: text}``. Empty texts and mappings are never sealed, except contents.
+    """
+
+    @abstractmethod
+    def stale(self, prefix: str, batch: int) -> AsyncIterator[list[Cell]]:
+        """All values that do not begin with ``prefix``, in lists of about ``batch``. Rows that come or change meanwhile
+        may be in it or not. Holds no lock and no snapshot between two lists."""
+
+    @abstractmethod
+    async def rewrite(self, renewals: Sequence[Renewal]) -> int:
+        """Replace each value that is still what it was read as, in one commit; returns how many."""
+
+    @abstractmethod
+    async def key_checks(self) -> dict[str, str]:
+        """For each key id that sealed something here, a known text sealed under it."""
+
+    @abstractmethod
+    async def replace_key_checks(self, checks: Mapping[str, str]) -> None:
+        """Keep these key checks and no others; durable on return."""
+
+
+class CellStorage(Storage, Cells, ABC):
+    """A store that can lie under the encrypting one."""
+
+
+def admit(session: Session, change: Change, fence: int | None) -> None:
+    """The rule of fencing, the same in every store. Raises ``Fenced``."""
+    if fence is not None and (session.fence != fence or session.answer_id is None):
+        raise Fenced(f"fence {fence} was shown, the session's is {session.fence}")
+    if change.takes_turn is not None and session.answer_id is not None:
+        raise Fenced("another answer is running")
+
+
+def admit_partial(session: Session, partial: Partial) -> None:
+    """Only the running answer, under its fence, keeps its text. Raises ``Fenced``."""
+    if (session.fence, session.answer_id) != (partial.fence, partial.answer_id):
+        raise Fenced(f"answer {partial.answer_id} is not running under fence {partial.fence}")

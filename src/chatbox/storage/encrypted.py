@@ -1,0 +1,89 @@
+"""A store over another one, in which names and contents are sealed (see ``seals`` for which, and what binds them)."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from msgspec.structs import replace
+
+from chatbox.errors import StorageCorrupt
+from chatbox.keyring import Keyring
+from chatbox.session import Change, Entry, Session
+from chatbox.storage.base import Appended, CellStorage, Partial, SessionQuery, Storage
+from chatbox.storage.seals import Seals
+
+
+class EncryptedStorage(Storage):
+    """Opens and closes ``inner``. Refuses to open, with ``StorageCorrupt``, a store that these keys can't read."""
+
+    def __init__(self, inner: CellStorage, keyring: Keyring) -> None:
+        self._inner = inner
+        self._seals = Seals(keyring)
+
+    async def create(self, session: Session) -> None:
+        await self._inner.create(self._seals.session(session))
+
+    async def get(self, session_id: str) -> Session | None:
+        session = await self._inner.get(session_id)
+        return session and self._seals.opened_session(session)
+
+    async def find(self, query: SessionQuery) -> list[Session]:
+        if query.share_token is not None:
+            hashes = self._seals.keyring.hashes(query.share_token)
+            query = replace(query, share_token=None, share_hashes=hashes)
+        return [self._seals.opened_session(session) for session in await self._inner.find(query)]
+
+    async def append(self, entry: Entry, change: Change | None = None, *, fence: int | None = None) -> Appended:
+        sealed = change and self._seals.change(entry.session_id, change)
+        appended = await self._inner.append(self._seals.entry(entry), sealed, fence=fence)
+        if appended.fresh:
+            stored = replace(entry, index=appended.entry.index)
+        else:
+            stored = self._seals.opened_entry(appended.entry)
+        return replace(appended, entry=stored, session=self._seals.opened_session(appended.session))
+
+    async def read(
+        self, session_id: str, *, after: int = 0, before: int | None = None, limit: int = 500
+    ) -> list[Entry]:
+        entries = await self._inner.read(session_id, after=after, before=before, limit=limit)
+        return [self._seals.opened_entry(entry) for entry in entries]
+
+    async def keep(self, partial: Partial) -> None:
+        await self._inner.keep(self._seals.partial(partial))
+
+    async def partial(self, session_id: str) -> Partial | None:
+        partial = await self._inner.partial(session_id)
+        return partial and self._seals.opened_partial(partial)
+
+    async def delete(self, session_id: str) -> None:
+        await self._inner.delete(session_id)
+
+    async def usage(self, user_id: str, day: str) -> int:
+        return await self._inner.usage(user_id, day)
+
+    async def check(self) -> None:
+        await self._inner.check()
+
+    async def __aenter__(self) -> Self:
+        await self._inner.__aenter__()
+        try:
+            await self._check_keys()
+        except BaseException:
+            await self._inner.__aexit__(None, None, None)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._inner.__aexit__(kind, error, trace)
+
+    async def _check_keys(self) -> None:
+        checks = await self._inner.key_checks()
+        if not checks and await self._inner.find(SessionQuery(empty=None, limit=1)):
+            raise StorageCorrupt("the store holds conversations that were written without encryption")
+        for key_id, key_check in checks.items():
+            self._seals.verify(key_id, key_check)
+        if self._seals.keyring.current not in checks:
+            await self._inner.replace_key_checks(checks | self._seals.key_check())

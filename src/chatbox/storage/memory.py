@@ -1,0 +1,196 @@
+"""The store in memory: the specification that the others follow, and the store of demonstrations and tests."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
+
+from chatbox.errors import NotFound, StorageError
+from chatbox.session import Change, Entry, Session, apply, closed, day_of
+from chatbox.storage.base import (
+    SEALED,
+    Appended,
+    Cell,
+    CellStorage,
+    Partial,
+    Renewal,
+    SessionQuery,
+    admit,
+    admit_partial,
+)
+
+
+@dataclass
+class Log:
+    """A session with its entries, and where each message_id lies among them."""
+
+    session: Session
+    entries: list[Entry] = field(default_factory=list)
+    places: dict[str, int] = field(default_factory=dict)
+    partial: Partial | None = None
+
+
+class MemoryStorage(CellStorage):
+    """Keeps everything until the process ends. No call awaits anything, so each one is atomic."""
+
+    def __init__(self) -> None:
+        self._logs: dict[str, Log] = {}
+        self._usage: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self._key_checks: dict[str, str] = {}
+
+    async def create(self, session: Session) -> None:
+        if session.id in self._logs:
+            raise StorageError(f"session {session.id} exists")
+        self._logs[session.id] = Log(session)
+
+    async def get(self, session_id: str) -> Session | None:
+        log = self._logs.get(session_id)
+        return log.session if log else None
+
+    async def find(self, query: SessionQuery) -> list[Session]:
+        found = [log.session for log in self._logs.values() if matches(log.session, query)]
+        found.sort(key=lambda session: (session.last_activity, session.id), reverse=True)
+        return found[: query.limit]
+
+    async def append(self, entry: Entry, change: Change | None = None, *, fence: int | None = None) -> Appended:
+        log, change = self._log(entry.session_id), change or Change()
+        if entry.message_id in log.places:
+            return Appended(log.entries[log.places[entry.message_id]], log.session, fresh=False)
+        admit(log.session, change, fence)
+        entry = replace(entry, index=log.session.last_index + 1)
+        log.places[entry.message_id] = len(log.entries)
+        log.entries.append(entry)
+        log.session = apply(log.session, entry, change)
+        if change.tokens:
+            self._usage[log.session.user_id, day_of(entry.timestamp)] += change.tokens
+        if change.ends_turn:
+            log.partial = None
+        if change.supersedes in log.places:
+            place = log.places[change.supersedes]
+            log.entries[place] = replace(log.entries[place], superseded=True)
+        return Appended(entry, log.session, fresh=True, closed=self._close_others(log.session) if change.active else ())
+
+    async def read(
+        self, session_id: str, *, after: int = 0, before: int | None = None, limit: int = 500
+    ) -> list[Entry]:
+        log = self._logs.get(session_id)
+        if log is None:
+            return []
+        if before is None:
+            return log.entries[after : after + limit]
+        return log.entries[after : max(before - 1, 0)][-limit:]
+
+    async def keep(self, partial: Partial) -> None:
+        log = self._log(partial.session_id)
+        admit_partial(log.session, partial)
+        log.partial = partial
+
+    async def partial(self, session_id: str) -> Partial | None:
+        log = self._logs.get(session_id)
+        return log.partial if log else None
+
+    async def delete(self, session_id: str) -> None:
+        self._logs.pop(session_id, None)
+
+    async def usage(self, user_id: str, day: str) -> int:
+        return self._usage.get((user_id, day), 0)
+
+    async def check(self) -> None:
+        """Always well."""
+
+    async def stale(self, prefix: str, batch: int) -> AsyncIterator[list[Cell]]:
+        for session_id in list(self._logs):
+            cells = [cell for cell in self._cells(session_id) if not cell.value.startswith(prefix)]
+            for start in range(0, len(cells), batch):
+                yield cells[start : start + batch]
+
+    async def rewrite(self, renewals: Sequence[Renewal]) -> int:
+        return sum(self._rewrite(renewal) for renewal in renewals)
+
+    async def key_checks(self) -> dict[str, str]:
+        return dict(self._key_checks)
+
+    async def replace_key_checks(self, checks: Mapping[str, str]) -> None:
+        self._key_checks = dict(checks)
+
+    def _log(self, session_id: str) -> Log:
+        try:
+            return self._logs[session_id]
+        except KeyError:
+            raise NotFound("no such session") from None
+
+    def _close_others(self, session: Session) -> tuple[str, ...]:
+        others = [
+            log
+            for log in self._logs.values()
+            if log.session.user_id == session.user_id and log.session.is_active and log.session.id != session.id
+        ]
+        for log in others:
+            log.session = closed(log.session)
+        return tuple(sorted(log.session.id for log in others))
+
+    def _cells(self, session_id: str) -> Iterator[Cell]:
+        log = self._logs.get(session_id)
+        if log is None:
+            return
+        for column, value in sealed_values(log.session):
+            yield Cell("sessions", session_id, session_id, column, value)
+        for entry in log.entries:
+            yield Cell("messages", entry.message_id, session_id, "content", entry.content)
+        if log.partial:
+            yield Cell("partials", log.partial.answer_id, session_id, "content", log.partial.content)
+
+    def _rewrite(self, renewal: Renewal) -> bool:
+        cell = renewal.cell
+        if cell not in self._cells(cell.session_id):
+            return False
+        log = self._logs[cell.session_id]
+        match cell.table:
+            case "messages":
+                place = log.places[cell.row]
+                log.entries[place] = replace(log.entries[place], content=renewal.value)
+            case "partials" if log.partial:
+                log.partial = replace(log.partial, content=renewal.value)
+            case _:
+                log.session = renewed(log.session, renewal)
+        return True
+
+
+def matches(session: Session, query: SessionQuery) -> bool:
+    """Whether a session is one that the query asks for."""
+    wanted = (
+        (query.user_id, session.user_id),
+        (query.active, session.is_active),
+        (query.answering, session.answer_id is not None),
+        (query.empty, session.last_index == 0),
+        (query.share_token, session.share_token),
+    )
+    return (
+        all(value is None or value == actual for value, actual in wanted)
+        and (query.share_hashes is None or session.share_hash in query.share_hashes)
+        and (query.idle_since is None or session.last_activity < query.idle_since)
+        and (query.before is None or (session.last_activity, session.id) < query.before)
+    )
+
+
+def sealed_values(session: Session) -> Iterator[tuple[str, str]]:
+    """The values of a session that are sealed, with their columns."""
+    for column in ("name", "user_name", "assisting_admin_name", "share_token"):
+        if value := getattr(session, column):
+            yield column, value
+    if value := session.context.get(SEALED):
+        yield "context", value
+
+
+def renewed(session: Session, renewal: Renewal) -> Session:
+    """The session with one sealed value replaced."""
+    match renewal.cell.column:
+        case "context":
+            return replace(session, context={SEALED: renewal.value})
+        case "share_token":
+            return replace(session, share_token=renewal.value, share_hash=renewal.share_hash)
+        case column:
+            return replace(session, **{column: renewal.value})

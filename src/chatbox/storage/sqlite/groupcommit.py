@@ -1,0 +1,156 @@
+"""Group commit: one thread that writes, and one flush for all that is waiting.
+
+While a commit waits for the disk, the next operations gather; they become the next transaction. So the number of
+flushes does not grow with the number of callers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any, NamedTuple, TypeVar
+
+from chatbox.errors import StorageBusy, StorageCorrupt, StorageError
+
+T = TypeVar("T")
+
+QUEUE = 4096
+"""Operations that may wait; one more is refused with ``StorageBusy``."""
+
+BATCH = 512
+"""Operations in one transaction at most."""
+
+TRANSIENT = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_INTERRUPT,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+    }
+)
+"""Primary result codes of SQLite after which the same call may succeed later."""
+
+CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+
+class Job(NamedTuple):
+    work: Callable[[sqlite3.Connection], Any]
+    done: asyncio.Future[Any]
+
+
+class Outcome(NamedTuple):
+    done: asyncio.Future[Any]
+    result: Any = None
+    error: BaseException | None = None
+
+
+class GroupCommit:
+    """Runs operations in the order they came, many in one transaction; each one wholly or not at all.
+
+    An operation that raises is undone alone. When the transaction fails, all its operations fail for the same reason
+    and nothing of them is stored. Belongs to the event loop that is running when it is made, and owns the connection.
+    """
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self._loop = asyncio.get_running_loop()
+        self._queue: SimpleQueue[Job | None] = SimpleQueue()
+        self._waiting = 0
+        self._closing = False
+        self._thread = Thread(target=self._work, name="chatbox-sqlite-writer", daemon=True)
+        self._thread.start()
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """The result of ``work``, after it is durable. If cancelled, it may or may not happen."""
+        if self._closing:
+            raise StorageBusy("the store is closed")
+        if self._waiting >= QUEUE:
+            raise StorageBusy(f"{QUEUE} writes are waiting for the disk")
+        done: asyncio.Future[T] = self._loop.create_future()
+        self._waiting += 1
+        self._queue.put(Job(work, done))
+        return await done
+
+    async def close(self) -> None:
+        """Finish what is waiting, then close the connection."""
+        self._closing = True
+        self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def _work(self) -> None:
+        while batch := self._take():
+            outcomes = self._commit(batch)
+            with contextlib.suppress(RuntimeError):  # the loop was closed without closing the store
+                self._loop.call_soon_threadsafe(self._settle, outcomes)
+        self._db.close()
+
+    def _take(self) -> list[Job]:
+        """All that is waiting, at least one; nothing when it is time to end."""
+        job = self._queue.get()
+        batch: list[Job] = []
+        while job is not None:
+            batch.append(job)
+            if len(batch) == BATCH:
+                break
+            try:
+                job = self._queue.get_nowait()
+            except Empty:
+                break
+        if job is None and batch:
+            self._queue.put(None)
+        return batch
+
+    def _commit(self, batch: list[Job]) -> list[Outcome]:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            outcomes = [self._attempt(job) for job in batch]
+            self._db.execute("COMMIT")
+        except Exception as error:  # noqa: BLE001 - the thread outlives every error, each caller gets it
+            self._roll_back()
+            return [Outcome(job.done, error=translated(error)) for job in batch]
+        return outcomes
+
+    def _attempt(self, job: Job) -> Outcome:
+        self._db.execute("SAVEPOINT job")
+        try:
+            outcome = Outcome(job.done, job.work(self._db))
+        except sqlite3.OperationalError:
+            raise  # SQLite may have rolled back the whole transaction
+        except Exception as error:  # noqa: BLE001 - it is the caller's
+            self._db.execute("ROLLBACK TO job")
+            outcome = Outcome(job.done, error=translated(error))
+        self._db.execute("RELEASE job")
+        return outcome
+
+    def _roll_back(self) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+
+    def _settle(self, outcomes: list[Outcome]) -> None:
+        self._waiting -= len(outcomes)
+        for done, result, error in outcomes:
+            if done.done():
+                continue
+            if error is None:
+                done.set_result(result)
+            else:
+                done.set_exception(error)
+
+
+def translated(error: Exception) -> Exception:
+    """SQLite's error as one of ours; others as they are. ``OperationalError`` alone says little: the code decides."""
+    if not isinstance(error, sqlite3.Error):
+        return error
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    kind = StorageBusy if code in TRANSIENT else StorageCorrupt if code in CORRUPT else StorageError
+    translation = kind(f"SQLite: {error}")
+    translation.__cause__ = error
+    return translation

@@ -1,0 +1,110 @@
+"""Sessions and entries as rows of the SQLite store, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from chatbox.session import Entry, Help, Kind, Sender, Session
+
+Row = tuple[Any, ...]
+
+SESSION_COLUMNS = Session.__struct_fields__
+ENTRY_COLUMNS = (
+    "session_id",
+    "idx",
+    "message_id",
+    "kind",
+    "sender",
+    "content",
+    "timestamp",
+    "model_id",
+    "file_id",
+    "file_url",
+    "metadata",
+    "superseded",
+)
+
+_encode = msgspec.json.Encoder().encode
+_decode_times = msgspec.json.Decoder(list[int]).decode
+_decode_mapping = msgspec.json.Decoder(dict[str, str]).decode
+
+
+def session_row(session: Session) -> Row:
+    """Values in the order of ``SESSION_COLUMNS``."""
+    return tuple(_column(column, getattr(session, column)) for column in SESSION_COLUMNS)
+
+
+def changed_columns(before: Session, after: Session) -> dict[str, Any]:
+    """The columns in which the two differ, with their new values."""
+    return {
+        column: _column(column, new)
+        for column in SESSION_COLUMNS
+        if (new := getattr(after, column)) != getattr(before, column)
+    }
+
+
+def session_from(row: Row) -> Session:
+    values = dict(zip(SESSION_COLUMNS, row, strict=True))
+    values["help_state"] = Help(values["help_state"])
+    values["response_times"] = _decode_times(values["response_times"])
+    values["context"] = mapping_from(values["context"])
+    for column in ("is_active", "help_requested", "admin_assisted"):
+        values[column] = bool(values[column])
+    return Session(**values)
+
+
+def entry_row(entry: Entry) -> Row:
+    """Values in the order of ``ENTRY_COLUMNS``."""
+    return (
+        entry.session_id,
+        entry.index,
+        entry.message_id,
+        entry.kind.value,
+        entry.sender.value,
+        entry.content,
+        entry.timestamp,
+        entry.model_id,
+        entry.file_id,
+        entry.file_url,
+        mapping_text(entry.metadata),
+        entry.superseded,
+    )
+
+
+def entry_from(row: Row) -> Entry:
+    return Entry(
+        session_id=row[0],
+        index=row[1],
+        message_id=row[2],
+        kind=Kind(row[3]),
+        sender=Sender(row[4]),
+        content=row[5],
+        timestamp=row[6],
+        model_id=row[7],
+        file_id=row[8],
+        file_url=row[9],
+        metadata=mapping_from(row[10]),
+        superseded=bool(row[11]),
+    )
+
+
+def mapping_text(mapping: dict[str, str]) -> str:
+    return _encode(mapping).decode() if mapping else "{}"
+
+
+def mapping_from(text: str) -> dict[str, str]:
+    return _decode_mapping(text) if text != "{}" else {}
+
+
+def _column(name: str, value: Any) -> Any:
+    match name:
+        case "help_state":
+            return value.value
+        case "response_times":
+            return _encode(value).decode()
+        case "context":
+            return mapping_text(value)
+        case _:
+            return value

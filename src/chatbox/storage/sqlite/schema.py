@@ -1,0 +1,113 @@
+"""The tables of the SQLite store, as numbered steps, and how its file is opened."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from chatbox.errors import StorageError
+
+BUSY_TIMEOUT = 2.0
+"""Seconds to wait when another program (a backup, a shell) holds SQLite's own lock."""
+
+MIGRATIONS = (
+    """
+    CREATE TABLE sessions (
+        id TEXT PRIMARY KEY,
+        user_id TEXT NOT NULL,
+        epoch TEXT NOT NULL,
+        name TEXT NOT NULL,
+        user_name TEXT NOT NULL,
+        model_id TEXT,
+        start_time INTEGER NOT NULL,
+        end_time INTEGER,
+        last_activity INTEGER NOT NULL,
+        is_active INTEGER NOT NULL,
+        opened_at INTEGER,
+        duration_ms INTEGER NOT NULL,
+        message_count INTEGER NOT NULL,
+        total_tokens INTEGER NOT NULL,
+        response_times TEXT NOT NULL,
+        help_state TEXT NOT NULL,
+        help_requested INTEGER NOT NULL,
+        admin_assisted INTEGER NOT NULL,
+        assisting_admin_id TEXT,
+        assisting_admin_name TEXT,
+        share_token TEXT,
+        share_hash TEXT,
+        last_index INTEGER NOT NULL,
+        fence INTEGER NOT NULL,
+        answer_id TEXT,
+        context TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX sessions_by_user ON sessions (user_id, last_activity, id);
+    CREATE INDEX sessions_active ON sessions (user_id) WHERE is_active = 1;
+    CREATE INDEX sessions_answering ON sessions (id) WHERE answer_id IS NOT NULL;
+    CREATE INDEX sessions_empty ON sessions (id) WHERE last_index = 0;
+    CREATE INDEX sessions_by_share_token ON sessions (share_token) WHERE share_token IS NOT NULL;
+    CREATE INDEX sessions_by_share_hash ON sessions (share_hash) WHERE share_hash IS NOT NULL;
+
+    CREATE TABLE messages (
+        session_id TEXT NOT NULL,
+        idx INTEGER NOT NULL,
+        message_id TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        sender TEXT NOT NULL,
+        content TEXT NOT NULL,
+        timestamp INTEGER NOT NULL,
+        model_id TEXT,
+        file_id TEXT,
+        file_url TEXT,
+        metadata TEXT NOT NULL,
+        superseded INTEGER NOT NULL,
+        PRIMARY KEY (session_id, idx),
+        UNIQUE (session_id, message_id)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE periods (
+        session_id TEXT NOT NULL,
+        start INTEGER NOT NULL,
+        end INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX periods_by_session ON periods (session_id);
+
+    CREATE TABLE partials (
+        session_id TEXT PRIMARY KEY,
+        answer_id TEXT NOT NULL,
+        fence INTEGER NOT NULL,
+        content TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE usage (
+        user_id TEXT NOT NULL,
+        day TEXT NOT NULL,
+        tokens INTEGER NOT NULL,
+        PRIMARY KEY (user_id, day)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE key_checks (key_id TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE probe (id INTEGER PRIMARY KEY, count INTEGER NOT NULL) STRICT;
+    """,
+)
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection for one thread at a time, which begins transactions only when told to.
+
+    ``secure_delete``: what is deleted is overwritten with zeros, so that no sealed text waits in free pages for the day
+    when its key leaks. It costs nothing on appends.
+    """
+    db = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA secure_delete = ON")
+    return db
+
+
+def migrate(db: sqlite3.Connection) -> None:
+    """Bring the tables up to date, each step in a transaction of its own."""
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version > len(MIGRATIONS):
+        raise StorageError(f"the database has version {version}: a newer Chatbox wrote it, and this one can't read it")
+    for number, step in enumerate(MIGRATIONS[version:], start=version + 1):
+        db.executescript(f"BEGIN IMMEDIATE; {step}; PRAGMA user_version = {number}; COMMIT")

@@ -1,0 +1,131 @@
+"""The embedded store: one SQLite file, used by one process.
+
+One thread writes, a few read; in WAL mode they don't wait for each other. ``synchronous=FULL`` flushes the log of every
+commit to the disk before the commit returns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial as bind
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from chatbox.errors import StorageError
+from chatbox.session import Change, Entry, Session
+from chatbox.storage.base import Appended, Cell, CellStorage, Partial, Renewal, SessionQuery
+from chatbox.storage.sqlite import cells, tables
+from chatbox.storage.sqlite.groupcommit import GroupCommit
+from chatbox.storage.sqlite.lock import FileLock
+from chatbox.storage.sqlite.readers import Readers
+from chatbox.storage.sqlite.schema import connect, migrate
+
+READERS = 2
+NO_CHANGE = Change()
+
+
+class SqliteStorage(CellStorage):
+    """Keeps everything in the file at ``path``, which is made if it is missing, for its owner alone to read.
+
+    Opening raises ``StorageLocked`` when another process has it, ``StorageCorrupt`` when it is no database, and
+    ``StorageError`` when it can't be opened.
+    """
+
+    _lock: FileLock
+    _writer: GroupCommit
+    _readers: Readers
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.resolve()
+
+    async def create(self, session: Session) -> None:
+        await self._writer.run(bind(tables.create, session=session))
+
+    async def get(self, session_id: str) -> Session | None:
+        return await self._readers.run(bind(tables.get, session_id=session_id))
+
+    async def find(self, query: SessionQuery) -> list[Session]:
+        return await self._readers.run(bind(tables.find, query=query))
+
+    async def append(self, entry: Entry, change: Change | None = None, *, fence: int | None = None) -> Appended:
+        return await self._writer.run(bind(tables.append, entry=entry, change=change or NO_CHANGE, fence=fence))
+
+    async def read(
+        self, session_id: str, *, after: int = 0, before: int | None = None, limit: int = 500
+    ) -> list[Entry]:
+        work = bind(tables.read, session_id=session_id, after=after, before=before, limit=limit)
+        return await self._readers.run(work)
+
+    async def keep(self, partial: Partial) -> None:
+        await self._writer.run(bind(tables.keep, partial=partial))
+
+    async def partial(self, session_id: str) -> Partial | None:
+        return await self._readers.run(bind(tables.get_partial, session_id=session_id))
+
+    async def delete(self, session_id: str) -> None:
+        await self._writer.run(bind(tables.delete, session_id=session_id))
+
+    async def usage(self, user_id: str, day: str) -> int:
+        return await self._readers.run(bind(tables.usage, user_id=user_id, day=day))
+
+    async def check(self) -> None:
+        await self._writer.run(tables.probe)
+        await self._readers.run(tables.probed)
+
+    async def stale(self, prefix: str, batch: int) -> AsyncIterator[list[Cell]]:
+        for place in cells.PLACES:
+            after: Sequence[object] | None = cells.START
+            while after is not None:
+                walk = bind(cells.walk, place=place, after=after, prefix=prefix, limit=batch)
+                found, after = await self._readers.run(walk)
+                if found:
+                    yield found
+
+    async def rewrite(self, renewals: Sequence[Renewal]) -> int:
+        return await self._writer.run(bind(cells.rewrite, renewals=renewals))
+
+    async def key_checks(self) -> dict[str, str]:
+        return await self._readers.run(cells.key_checks)
+
+    async def replace_key_checks(self, checks: Mapping[str, str]) -> None:
+        await self._writer.run(bind(cells.replace_key_checks, checks=checks))
+
+    async def __aenter__(self) -> Self:
+        self._lock, writer, readers = await asyncio.to_thread(open_files, self._path)
+        self._writer, self._readers = GroupCommit(writer), Readers(readers)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._readers.close()
+        await self._writer.close()
+        self._lock.release()
+
+
+def open_files(path: Path) -> tuple[FileLock, sqlite3.Connection, list[sqlite3.Connection]]:
+    """The lock, the writing connection to an up-to-date database, and the reading ones."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+    except OSError as error:
+        raise StorageError(f"{path} can't be opened: {error.strerror}") from error
+    try:
+        return lock, *connections(path)
+    except (sqlite3.Error, OSError) as error:
+        lock.release()
+        raise StorageError(f"{path} can't be opened: {error}") from error
+    except BaseException:
+        lock.release()
+        raise
+
+
+def connections(path: Path) -> tuple[sqlite3.Connection, list[sqlite3.Connection]]:
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    writer = connect(path)
+    migrate(writer)
+    return writer, [connect(path) for _ in range(READERS)]
