@@ -1,0 +1,217 @@
+"""The chat completions API as OpenAI defined it and vLLM, Ollama, LiteLLM, llama.cpp and Azure speak it.
+
+Servers differ in what they accept: a field that one needs, another refuses. Chatbox begins with what most know, changes
+its dialect as a refusal tells it to, and keeps that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import parse_qs, urlsplit
+
+import aiohttp
+import msgspec
+
+from chatbox.errors import ProviderError, ProviderUnreachable
+from chatbox.llm.base import End, Event, File, Piece, Prompt, Provider, ProviderSettings, Usage
+from chatbox.llm.http import Api, EventReader, RequestRefused, file_at, read_whole
+
+PATH = "/chat/completions"
+DONE = b"[DONE]"
+
+
+class OpenAI(Provider):
+    """``endpoint`` is the base URL, e.g. ``https://api.openai.com/v1``; a query in it is kept."""
+
+    def __init__(self, settings: ProviderSettings) -> None:
+        super().__init__(settings)
+        self._api = Api(settings.endpoint, headers_for(settings), settings.api_key)
+        self._dialect = Dialect()
+
+    async def __aenter__(self) -> Self:
+        await self._api.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._api.__aexit__(kind, error, trace)
+
+    async def check(self) -> None:
+        await self._api.check("/models")
+
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[Event, None]:
+        answer = Answer(self._api.failure)
+        async with self._ask(prompt) as response:
+            if response.content_type == "application/json":
+                for event in answer.take([await read_whole(response)]):
+                    yield event
+            else:
+                async for batch in (reader := EventReader(response)):
+                    for event in answer.take([sent.data for sent in batch]):
+                        yield event
+                    if answer.done:
+                        await reader.finish()
+                        break
+        for event in answer.end():
+            yield event
+
+    @asynccontextmanager
+    async def _ask(self, prompt: Prompt) -> AsyncIterator[aiohttp.ClientResponse]:
+        while True:
+            dialect = self._dialect
+            try:
+                async with self._api.post(PATH, request_body(self.settings, prompt, dialect)) as response:
+                    yield response
+                    return
+            except RequestRefused as refused:
+                self._dialect = dialect.after(refused)
+                if self._dialect == dialect:
+                    raise
+
+
+class Dialect(msgspec.Struct, frozen=True):
+    """How a server wants to be asked."""
+
+    usage: bool = True
+    limit: str = "max_tokens"
+
+    def after(self, refused: RequestRefused) -> Dialect:
+        """The dialect to try next: this one, when the refusal names none of the fields in question."""
+        if refused.status not in (400, 422):
+            return self
+        usage = self.usage and "stream_options" not in refused.body
+        limit = "max_completion_tokens" if "max_completion_tokens" in refused.body else self.limit
+        return Dialect(usage, limit)
+
+
+def headers_for(settings: ProviderSettings) -> dict[str, str]:
+    """Azure takes keys in a header of its own."""
+    headers = {"Content-Type": "application/json"}
+    if not settings.api_key:
+        return headers
+    headers["Authorization"] = f"Bearer {settings.api_key}"
+    url = urlsplit(settings.endpoint)
+    if (url.hostname or "").endswith(".azure.com") or "api-version" in parse_qs(url.query):
+        headers["api-key"] = settings.api_key
+    return headers
+
+
+def request_body(settings: ProviderSettings, prompt: Prompt, dialect: Dialect) -> bytes:
+    body: dict[str, Any] = {"messages": prompt.turns, "stream": True, dialect.limit: settings.max_tokens}
+    if settings.model:
+        body["model"] = settings.model
+    if settings.temperature is not None:
+        body["temperature"] = settings.temperature
+    if dialect.usage:
+        body["stream_options"] = {"include_usage": True}
+    return msgspec.json.encode(body)
+
+
+class Answer:
+    """What the chunks of one answer, or the whole answer, add up to."""
+
+    def __init__(self, failure: Callable[[int, str], ProviderError]) -> None:
+        self.done = False
+        self._failure = failure
+        self._finish: str | None = None
+        self._usage: Counts | None = None
+
+    def take(self, chunks: Sequence[bytes]) -> list[Event]:
+        """The events of the chunks that came together, their text as one piece."""
+        texts: list[str] = []
+        files: list[File] = []
+        for data in chunks:
+            if data == DONE:
+                self.done = True
+                break
+            chunk = decode(data)
+            if chunk.choices:
+                self._take_choice(chunk.choices[0], texts, files)
+            if chunk.usage is not None:
+                self._usage = chunk.usage
+            if chunk.error is not None:
+                raise self._failure(*meaning(chunk.error))
+        text = "".join(texts)
+        return [Piece(text), *files] if text else [*files]
+
+    def _take_choice(self, choice: Choice, texts: list[str], files: list[File]) -> None:
+        delta = choice.delta or choice.message
+        self._finish = choice.finish_reason or self._finish
+        if delta is None:
+            return
+        if type(delta.content) is str:
+            texts.append(delta.content)
+        if delta.refusal:
+            texts.append(delta.refusal)
+        for part in (*(delta.images or ()), *(delta.content if isinstance(delta.content, list) else ())):
+            texts.append(part.text)
+            files += file_at(part.image_url.url) if part.image_url else []
+
+    def end(self) -> list[Event]:
+        """The last events. Raises ``ProviderUnreachable`` when the stream broke off before its end."""
+        if not self.done and self._finish is None:
+            raise ProviderUnreachable("the stream ended before the answer did")
+        usage = [Usage(self._usage.prompt_tokens or 0, self._usage.completion_tokens or 0)] if self._usage else []
+        return [*usage, End("length" if self._finish == "length" else "stop")]
+
+
+class ImageUrl(msgspec.Struct):
+    url: str = ""
+
+
+class Part(msgspec.Struct):
+    text: str = ""
+    image_url: ImageUrl | None = None
+
+
+class Delta(msgspec.Struct):
+    content: str | list[Part] | None = None
+    refusal: str | None = None
+    images: list[Part] | None = None
+
+
+class Choice(msgspec.Struct):
+    delta: Delta | None = None
+    message: Delta | None = None
+    finish_reason: str | None = None
+
+
+class Counts(msgspec.Struct):
+    prompt_tokens: int | None = 0
+    completion_tokens: int | None = 0
+
+
+class Failure(msgspec.Struct):
+    message: str | None = ""
+    type: str | None = ""
+    code: str | int | None = ""
+
+
+class Chunk(msgspec.Struct):
+    choices: list[Choice] | None = None
+    usage: Counts | None = None
+    error: Failure | str | None = None
+
+
+decode = msgspec.json.Decoder(Chunk).decode
+
+STATUS = {
+    "insufficient_quota": 429,
+    "invalid_request_error": 400,
+    "overloaded_error": 529,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+}
+
+
+def meaning(error: Failure | str) -> tuple[int, str]:
+    """An error inside the stream as a status and a text. What nobody has a name for is the server's own trouble."""
+    if isinstance(error, str):
+        return 500, error
+    code = str(error.code or "")
+    status = int(code) if code.isdecimal() else STATUS.get(code) or STATUS.get(error.type or "", 500)
+    return status, f"{error.type or code} {error.message or ''}"
