@@ -33,7 +33,7 @@ class Kind(StrEnum):
     ADMIN_JOIN = "admin_join"
     ADMIN_LEAVE = "admin_leave"
     NOTIFICATION = "notification"
-    TURN = "turn"  # an answer begins: takes the lease and raises the fence; ends with the answer's entry
+    TURN = "turn"  # an answer begins: takes the lease and raises the fence; its metadata names the answer_id
     STOP = "stop"  # someone stopped the running answer
     SHARE = "share"  # the share link was made or revoked
 

@@ -41,7 +41,7 @@ CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
 class Job(NamedTuple):
-    work: Callable[[sqlite3.Connection], Any]
+    work: Callable[[], Any]
     done: asyncio.Future[Any]
 
 
@@ -55,11 +55,13 @@ class GroupCommit:
     """Runs operations in the order they came, many in one transaction; each one wholly or not at all.
 
     An operation that raises is undone alone. When the transaction fails, all its operations fail for the same reason
-    and nothing of them is stored. Belongs to the event loop that is running when it is made, and owns the connection.
+    and nothing of them is stored. ``undone`` is called after either. Belongs to the event loop that is running when it
+    is made, and owns the connection.
     """
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(self, db: sqlite3.Connection, undone: Callable[[], None]) -> None:
         self._db = db
+        self._undone = undone
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._waiting = 0
@@ -67,7 +69,7 @@ class GroupCommit:
         self._thread = Thread(target=self._work, name="chatbox-sqlite-writer", daemon=True)
         self._thread.start()
 
-    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def run(self, work: Callable[[], T]) -> T:
         """The result of ``work``, after it is durable. If cancelled, it may or may not happen."""
         if self._closing:
             raise StorageBusy("the store is closed")
@@ -120,16 +122,18 @@ class GroupCommit:
     def _attempt(self, job: Job) -> Outcome:
         self._db.execute("SAVEPOINT job")
         try:
-            outcome = Outcome(job.done, job.work(self._db))
+            outcome = Outcome(job.done, job.work())
         except sqlite3.OperationalError:
             raise  # SQLite may have rolled back the whole transaction
         except Exception as error:  # noqa: BLE001 - it is the caller's
             self._db.execute("ROLLBACK TO job")
+            self._undone()
             outcome = Outcome(job.done, error=translated(error))
         self._db.execute("RELEASE job")
         return outcome
 
     def _roll_back(self) -> None:
+        self._undone()
         with contextlib.suppress(sqlite3.Error):
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")

@@ -12,7 +12,6 @@ Row = tuple[Any, ...]
 
 SESSION_COLUMNS = Session.__struct_fields__
 ENTRY_COLUMNS = (
-    "session_id",
     "idx",
     "message_id",
     "kind",
@@ -58,7 +57,6 @@ def session_from(row: Row) -> Session:
 def entry_row(entry: Entry) -> Row:
     """Values in the order of ``ENTRY_COLUMNS``."""
     return (
-        entry.session_id,
         entry.index,
         entry.message_id,
         entry.kind.value,
@@ -73,20 +71,20 @@ def entry_row(entry: Entry) -> Row:
     )
 
 
-def entry_from(row: Row) -> Entry:
+def entry_from(session_id: str, row: Row) -> Entry:
     return Entry(
-        session_id=row[0],
-        index=row[1],
-        message_id=row[2],
-        kind=Kind(row[3]),
-        sender=Sender(row[4]),
-        content=row[5],
-        timestamp=row[6],
-        model_id=row[7],
-        file_id=row[8],
-        file_url=row[9],
-        metadata=mapping_from(row[10]),
-        superseded=bool(row[11]),
+        session_id=session_id,
+        index=row[0],
+        message_id=row[1],
+        kind=Kind(row[2]),
+        sender=Sender(row[3]),
+        content=row[4],
+        timestamp=row[5],
+        model_id=row[6],
+        file_id=row[7],
+        file_url=row[8],
+        metadata=mapping_from(row[9]),
+        superseded=bool(row[10]),
     )
 
 

@@ -18,8 +18,9 @@ from typing import Self
 from chatbox.errors import StorageError
 from chatbox.session import Change, Entry, Session
 from chatbox.storage.base import Appended, Cell, CellStorage, Partial, Renewal, SessionQuery
-from chatbox.storage.sqlite import cells, tables
+from chatbox.storage.sqlite import cells, queries
 from chatbox.storage.sqlite.groupcommit import GroupCommit
+from chatbox.storage.sqlite.ledger import Ledger
 from chatbox.storage.sqlite.lock import FileLock
 from chatbox.storage.sqlite.readers import Readers
 from chatbox.storage.sqlite.schema import connect, migrate
@@ -36,6 +37,7 @@ class SqliteStorage(CellStorage):
     """
 
     _lock: FileLock
+    _ledger: Ledger
     _writer: GroupCommit
     _readers: Readers
 
@@ -43,42 +45,42 @@ class SqliteStorage(CellStorage):
         self._path = path.resolve()
 
     async def create(self, session: Session) -> None:
-        await self._writer.run(bind(tables.create, session=session))
+        await self._writer.run(bind(self._ledger.create, session=session))
 
     async def get(self, session_id: str) -> Session | None:
-        return await self._readers.run(bind(tables.get, session_id=session_id))
+        return await self._readers.run(bind(queries.get, session_id=session_id))
 
     async def find(self, query: SessionQuery) -> list[Session]:
-        return await self._readers.run(bind(tables.find, query=query))
+        return await self._readers.run(bind(queries.find, query=query))
 
     async def append(self, entry: Entry, change: Change | None = None, *, fence: int | None = None) -> Appended:
-        return await self._writer.run(bind(tables.append, entry=entry, change=change or NO_CHANGE, fence=fence))
+        return await self._writer.run(bind(self._ledger.append, entry=entry, change=change or NO_CHANGE, fence=fence))
 
     async def read(
         self, session_id: str, *, after: int = 0, before: int | None = None, limit: int = 500
     ) -> list[Entry]:
-        work = bind(tables.read, session_id=session_id, after=after, before=before, limit=limit)
+        work = bind(queries.read, session_id=session_id, after=after, before=before, limit=limit)
         return await self._readers.run(work)
 
     async def keep(self, partial: Partial) -> None:
-        await self._writer.run(bind(tables.keep, partial=partial))
+        await self._writer.run(bind(self._ledger.keep, partial=partial))
 
     async def partial(self, session_id: str) -> Partial | None:
-        return await self._readers.run(bind(tables.get_partial, session_id=session_id))
+        return await self._readers.run(bind(queries.partial, session_id=session_id))
 
     async def delete(self, session_id: str) -> None:
-        await self._writer.run(bind(tables.delete, session_id=session_id))
+        await self._writer.run(bind(self._ledger.delete, session_id=session_id))
 
     async def usage(self, user_id: str, day: str) -> int:
-        return await self._readers.run(bind(tables.usage, user_id=user_id, day=day))
+        return await self._readers.run(bind(queries.usage, user_id=user_id, day=day))
 
     async def check(self) -> None:
-        await self._writer.run(tables.probe)
-        await self._readers.run(tables.probed)
+        await self._writer.run(self._ledger.probe)
+        await self._readers.run(queries.probe)
 
     async def stale(self, prefix: str, batch: int) -> AsyncIterator[list[Cell]]:
         for place in cells.PLACES:
-            after: Sequence[object] | None = cells.START
+            after: int | None = 0
             while after is not None:
                 walk = bind(cells.walk, place=place, after=after, prefix=prefix, limit=batch)
                 found, after = await self._readers.run(walk)
@@ -86,17 +88,18 @@ class SqliteStorage(CellStorage):
                     yield found
 
     async def rewrite(self, renewals: Sequence[Renewal]) -> int:
-        return await self._writer.run(bind(cells.rewrite, renewals=renewals))
+        return await self._writer.run(bind(self._ledger.rewrite, renewals=renewals))
 
     async def key_checks(self) -> dict[str, str]:
-        return await self._readers.run(cells.key_checks)
+        return await self._readers.run(queries.key_checks)
 
     async def replace_key_checks(self, checks: Mapping[str, str]) -> None:
-        await self._writer.run(bind(cells.replace_key_checks, checks=checks))
+        await self._writer.run(bind(self._ledger.replace_key_checks, checks=checks))
 
     async def __aenter__(self) -> Self:
         self._lock, writer, readers = await asyncio.to_thread(open_files, self._path)
-        self._writer, self._readers = GroupCommit(writer), Readers(readers)
+        self._ledger = Ledger(writer)
+        self._writer, self._readers = GroupCommit(writer, self._ledger.forget), Readers(readers)
         return self
 
     async def __aexit__(
