@@ -19,7 +19,7 @@ LADDER = [
     ["", "errors"],
     ["session", "tasks", "deadline", "values", "strength", "readiness"],
     ["protocol", "keyring", "limits", "metrics", "llm.base", "storage.base", "backplane.base", "llm.history"],
-    ["settings", "vault", "rules", "config", "auth", "jwks", "logs", "outbox", "connections"],
+    ["settings", "vault", "reading", "rules", "config", "auth", "jwks", "logs", "outbox", "connections"],
     ["hub"],
     ["reply"],
     ["chat"],

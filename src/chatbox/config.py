@@ -18,7 +18,7 @@ from chatbox.errors import ConfigError
 from chatbox.keyring import Keyring
 from chatbox.llm.base import ProviderSettings
 from chatbox.reading import Reading
-from chatbox.rules import broken, lacking, keys_of, revealed
+from chatbox.rules import broken, keys_of, lacking, revealed
 from chatbox.settings import Provider, Settings, Spec, specs, text_of
 from chatbox.vault import development_secrets
 

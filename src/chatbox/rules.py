@@ -37,6 +37,8 @@ def keys_that_do_not_fit(settings: Settings) -> Iterator[Problem]:
     secret = revealed(settings.jwt_secret)
     if secret and len(secret) < MIN_LENGTH:
         yield "jwt_secret", f"{weakness(secret)}; {MAKE_ONE}"
+    if secret.startswith(("ssh-", "-----BEGIN", "{")):
+        yield "jwt_secret", f"a public key or JSON, which is no shared secret; set JWKS_URL, or {MAKE_ONE}"
     if settings.encryption_key and settings.encryption_keys:
         yield "encryption_keys", f"set beside ENCRYPTION_KEY; keep one, as {SINGLE_KEY_ID}:<the key> in the ring"
     try:

@@ -1,0 +1,206 @@
+"""Who a token speaks for, and which pages may connect.
+
+A token is signed by the parent app: HS256 with a shared secret, or RS256 or ES256 with a key of its JWKS. A key
+verifies one algorithm, its own; what a token's header says beside ``alg`` and ``kid`` is ignored, ``crit`` is refused.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import unicodedata
+from base64 import urlsafe_b64decode
+from collections.abc import Callable, Collection, Iterable
+
+import jwt
+import msgspec
+from jwt.algorithms import HMACAlgorithm
+
+from chatbox.errors import ExpiredToken, InvalidToken
+from chatbox.jwks import Key, KeySet
+from chatbox.session import Principal
+
+LEEWAY = 30.0
+"""Seconds that clocks may differ."""
+
+TOKEN_LENGTH = 8192
+NAME_LENGTH = 200
+CONTEXT_ENTRIES = 32
+CONTEXT_KEY_LENGTH = 64
+CONTEXT_VALUE_LENGTH = 1000
+
+REFUSED = "The token is not valid; ask the app that you came from for a new one."
+EXPIRED = "The token has expired; ask the app that you came from for a new one."
+
+_COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
+_LOOPBACK = re.compile(r"https?://(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]{1,5})?")
+_OVERRIDES = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F])
+
+
+class Header(msgspec.Struct, frozen=True):
+    alg: str
+    kid: str | None = None
+    crit: msgspec.Raw | None = None
+
+
+class Claims(msgspec.Struct, frozen=True):
+    """The claims that are read. A number is finite, text is Unicode; anything else does not decode."""
+
+    exp: float
+    user_id: str | None = None
+    sub: str | None = None
+    name: str | None = None
+    roles: list[str] | None = None
+    iat: float | None = None
+    nbf: float | None = None
+    iss: str | None = None
+    aud: str | list[str] | None = None
+    context: dict[str, str] | None = None
+
+
+_header = msgspec.json.Decoder(Header)
+_claims = msgspec.json.Decoder(Claims)
+
+
+class Authenticator:
+    """Verifies tokens.
+
+    ``secret`` verifies HS256, the keys at ``jwks_url`` verify RS256 and ES256; an empty one verifies nothing. A token's
+    issuer and audience have to be the ones given; empty ones are not looked at. ``now`` is Unix time in seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        secret: str = "",
+        jwks_url: str = "",
+        issuer: str = "",
+        audience: str = "",
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._secret = _secret_key(secret) if secret else None
+        self._keys = KeySet(jwks_url) if jwks_url else None
+        self._issuer = issuer
+        self._audience = audience
+        self._now = now
+
+    async def verify(self, token: str) -> Principal:
+        """Who the token speaks for.
+
+        Raises ``ExpiredToken`` and ``InvalidToken``, whose texts say nothing about the token (their causes do, for the
+        log), and ``Unavailable`` when the keys can't be had.
+        """
+        try:
+            return self._principal(await self._verified(token))
+        except (ValueError, msgspec.MsgspecError, RecursionError) as error:
+            raise InvalidToken(REFUSED) from error
+
+    async def _verified(self, token: str) -> bytes:
+        """The payload, once its signature is known to be good. Raises ``ValueError``."""
+        parts = _COMPACT.fullmatch(token) if len(token) <= TOKEN_LENGTH else None
+        if parts is None:
+            raise ValueError("not a token, or too long")
+        header = _header.decode(_decoded(parts[1]))
+        if header.crit is not None:
+            raise ValueError("it asks for an extension")
+        key = await self._key(header)
+        signed = token[: parts.end(2)].encode("ascii")
+        if key is None or not key.verifies(signed, _decoded(parts[3])):
+            raise ValueError("no key verifies it")
+        return _decoded(parts[2])
+
+    async def _key(self, header: Header) -> Key | None:
+        if header.alg == "HS256":
+            return self._secret
+        return await self._keys.find(header.alg, header.kid) if self._keys else None
+
+    def _principal(self, payload: bytes) -> Principal:
+        claims = _claims.decode(payload)
+        now = self._now()
+        if self._issuer and claims.iss != self._issuer:
+            raise ValueError("another issuer")
+        if self._audience and self._audience not in _audiences(claims.aud):
+            raise ValueError("another audience")
+        if max(claims.nbf or now, claims.iat or now) > now + LEEWAY:
+            raise ValueError("not valid yet")
+        if claims.exp <= now - LEEWAY:
+            raise ExpiredToken(EXPIRED)
+        user_id = _user_id(claims)
+        return Principal(
+            user_id=user_id,
+            name=_name(claims.name or "") or user_id,
+            roles=frozenset(claims.roles or ()),
+            expires=claims.exp,
+            issued=claims.iat,
+            context=_context(claims.context or {}),
+        )
+
+
+def mint(secret: str, user_id: str, name: str, roles: Iterable[str], lifetime: float) -> str:
+    """A token signed with HS256, good for ``lifetime`` seconds from now: for development and tests."""
+    issued = int(time.time())
+    claims = {"user_id": user_id, "name": name, "roles": list(roles), "iat": issued, "exp": int(issued + lifetime)}
+    return jwt.encode(claims, secret, "HS256")
+
+
+class Origins:
+    """Pages that may open a socket. Comparison is exact, byte by byte, as browsers write origins.
+
+    No origin at all is a native client, allowed since a token is never ambient. ``null`` (a sandboxed or local page) is
+    refused even when listed. An empty list allows loopback pages in development and nothing in production.
+    """
+
+    def __init__(self, allowed: Collection[str], development: bool) -> None:
+        self._allowed = frozenset(allowed)
+        self._development = development
+
+    def allows(self, origin: str | None) -> bool:
+        if origin is None:
+            return True
+        # Read once: a concurrent replace is seen whole or not at all.
+        allowed = self._allowed
+        if not allowed:
+            return self._development and _LOOPBACK.fullmatch(origin) is not None
+        return origin in allowed and origin != "null"
+
+    def replace(self, allowed: Collection[str]) -> None:
+        """Take another list; safe while others ask."""
+        self._allowed = frozenset(allowed)
+
+
+def _secret_key(secret: str) -> Key:
+    algorithm = HMACAlgorithm(HMACAlgorithm.SHA256)
+    return Key(algorithm, algorithm.prepare_key(secret))
+
+
+def _decoded(part: str) -> bytes:
+    return urlsafe_b64decode(part + "=" * (-len(part) % 4))
+
+
+def _audiences(claim: str | list[str] | None) -> list[str]:
+    return [claim] if isinstance(claim, str) else claim or []
+
+
+def _user_id(claims: Claims) -> str:
+    user_id = claims.sub if claims.user_id is None else claims.user_id
+    if user_id is None or not 1 <= len(user_id) <= 128 or not _printable(user_id):
+        raise ValueError("no user id of 1 to 128 characters")
+    return user_id
+
+
+def _name(text: str) -> str:
+    """Without control characters and marks that turn the direction of what follows."""
+    kept = "".join(character for character in text.translate(_OVERRIDES) if unicodedata.category(character) != "Cc")
+    return kept.strip()[:NAME_LENGTH].strip()
+
+
+def _context(context: dict[str, str]) -> dict[str, str]:
+    if len(context) > CONTEXT_ENTRIES or any(
+        len(key) > CONTEXT_KEY_LENGTH or len(value) > CONTEXT_VALUE_LENGTH for key, value in context.items()
+    ):
+        raise ValueError("more context than fits")
+    return context
+
+
+def _printable(text: str) -> bool:
+    return text == text.strip() and not any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in text)
