@@ -93,7 +93,7 @@ class KeySet:
 
 
 async def fetched(url: str) -> bytes:
-    """The body of a JWKS, at most ``MAX_BYTES``. Redirects are not followed. Raises aiohttp's errors or ``ValueError``."""
+    """The body of a JWKS, at most ``MAX_BYTES``. No redirects are followed. Raises aiohttp's errors, ``ValueError``."""
     timeout = aiohttp.ClientTimeout(total=TIMEOUT)
     async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url, allow_redirects=False) as response:
         if response.status != 200:
