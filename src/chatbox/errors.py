@@ -3,13 +3,13 @@
     ChatboxError
     ├── ConfigError            settings that can't be used; carries every problem at once
     ├── Refusal                told to the client as an error frame or an HTTP answer
-    │   ├── BadFrame           INVALID_FORMAT, MISSING_FIELD
-    │   ├── Unauthenticated    INVALID_TOKEN, EXPIRED_TOKEN
+    │   ├── InvalidFormat, MissingField
+    │   ├── InvalidToken       the token can't be used; ExpiredToken: any more
     │   ├── Forbidden          INSUFFICIENT_PERMISSIONS
     │   ├── NotFound           absent, or not yours: the two look the same
     │   ├── Conflict           the state does not allow it
-    │   ├── TooMany            a limit; carries when to come back
-    │   └── Unavailable        a dependency failed; worth another try
+    │   ├── TooMany            a limit; carries when to come back; TooManyConnections
+    │   └── Unavailable        a dependency failed; worth another try: DatabaseUnavailable, ModelUnavailable, ModelTooSlow
     ├── StorageError           the store can't do it
     │   ├── StorageBusy        transient: the same call may succeed later
     │   ├── StorageLocked      another process has the file
@@ -133,6 +133,14 @@ class Unavailable(Refusal):
 
 class DatabaseUnavailable(Unavailable):
     code = Code.DATABASE_ERROR
+
+
+class ModelUnavailable(Unavailable):
+    code = Code.LLM_UNAVAILABLE
+
+
+class ModelTooSlow(Unavailable):
+    code = Code.LLM_TIMEOUT
 
 
 class StorageError(ChatboxError):

@@ -45,7 +45,7 @@ def by_beginning(entries: Sequence[Entry]) -> Iterator[Entry]:
     answers = {entry.message_id: entry for entry in entries if entry.kind is Kind.AI_RESPONSE}
     for entry in entries:
         if entry.kind is Kind.TURN:
-            entry = answers.pop(entry.message_id.removesuffix(":turn"), entry)
+            entry = answers.pop(entry.metadata.get("answer_id", ""), entry)
         elif entry.kind is Kind.AI_RESPONSE and answers.pop(entry.message_id, None) is None:
             continue
         yield entry

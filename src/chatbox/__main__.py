@@ -1,0 +1,5 @@
+"""``python -m chatbox``."""
+
+from chatbox.cli import main
+
+main()

@@ -1,0 +1,205 @@
+"""The composition root: the one place that knows every concrete class, and the table of routes."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import structlog
+from fastapi import APIRouter, FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+
+from chatbox import __version__
+from chatbox.api import ops, pages, sessions, shares
+from chatbox.api.guard import Guard
+from chatbox.api.middleware import LOOPBACK_HOSTS, Surroundings, answer_errors
+from chatbox.auth import Authenticator, Origins
+from chatbox.backplane.memory import MemoryBackplane
+from chatbox.chat import FRAMES, Chat, ChatSettings
+from chatbox.config import Config
+from chatbox.connection import ChatSocket
+from chatbox.connections import Connections
+from chatbox.conversations import Conversations
+from chatbox.errors import Unavailable
+from chatbox.health import Health
+from chatbox.housekeeping import Housekeeping, Periods
+from chatbox.hub import Hub
+from chatbox.limits import SlidingWindow
+from chatbox.llm import open_provider
+from chatbox.metrics import Metrics
+from chatbox.protocol import Model
+from chatbox.reply import Replies, ReplyLimits
+from chatbox.storage import open_storage
+from chatbox.storage.encrypted import EncryptedStorage
+from chatbox.tasks import Tasks
+
+log = structlog.get_logger(component="app")
+
+LOOPBACK_ORIGINS = ("http://localhost:*", "http://127.0.0.1:*")
+
+
+class App:
+    """The service as an ASGI application: WebSockets go straight to their endpoint, the rest through FastAPI.
+
+    Starting it opens the store, the models and the background tasks; stopping closes them in reverse.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.metrics = Metrics()
+        self.tasks = Tasks()
+        self.storage = EncryptedStorage(open_storage(config.store_url), config.keyring)
+        limiters = {
+            FRAMES: SlidingWindow(config.rate_limit, 60.0),
+            shares.LIMIT: SlidingWindow(60, 60.0),
+        }
+        self.backplane = MemoryBackplane(limiters)
+        self.providers = {settings.id: open_provider(settings) for settings in config.providers}
+        self.authenticator = _authenticator(config)
+        self.origins = Origins(config.allowed_origins, config.development)
+        self.connections = Connections(config.max_connections, config.max_connections_per_user, self.metrics)
+        self.hub = Hub(self.storage, self.backplane, self.tasks)
+        self.replies = Replies(
+            self.storage, self.backplane, self.providers, _reply_limits(config), self.metrics, self.tasks
+        )
+        self.chat = Chat(self.storage, self.backplane, self.hub, self.replies, _chat_settings(config), self.metrics)
+        self.conversations = Conversations(self.storage, self.hub)
+        self.health = Health(self.storage, self.providers, self.connections)
+        self.housekeeping = Housekeeping(
+            self.storage, self.hub, self.chat, self.replies, list(limiters.values()), _periods(config), self.metrics
+        )
+        self._sockets = {f"{config.path_prefix}/ws": self._chat_socket()}
+        self._http = self._build_http()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        endpoint = self._sockets.get(scope["path"]) if scope["type"] == "websocket" else None
+        await (endpoint or self._http)(scope, receive, send)
+
+    async def drain(self, seconds: float) -> None:
+        """Stop taking new sockets, let answers finish, close all sockets; done within ``seconds``."""
+        deadline = time.monotonic() + seconds
+        self.connections.warn()
+        await self.replies.drain(deadline - min(2.0, seconds / 4))
+        await self.connections.close_all(deadline)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Everything open and at work."""
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self.storage)
+            await stack.enter_async_context(self.backplane)
+            for provider in self.providers.values():
+                await stack.enter_async_context(provider)
+            await stack.enter_async_context(self.tasks)
+            recovered = await self.housekeeping.recover()
+            self._start_background()
+            gc.collect()
+            gc.freeze()
+            log.info("ready", version=__version__, models=list(self.providers), unfinished_answers_closed=recovered)
+            try:
+                yield
+            finally:
+                await self.drain(0.0 if self.connections.draining else self.config.drain_timeout)
+
+    def _start_background(self) -> None:
+        self.tasks.start(self.connections.run(), "connections")
+        self.tasks.start(self.housekeeping.run(), "housekeeping")
+        self.tasks.start(self.health.watch_loop(), "loop lag")
+        self.tasks.start(self.health.watch_providers(), "providers")
+
+    def _chat_socket(self) -> ChatSocket:
+        return ChatSocket(
+            self.chat,
+            self.hub,
+            self.connections,
+            self.authenticator,
+            self.origins,
+            self.metrics,
+            self.tasks,
+            query_token=self.config.allow_query_token,
+        )
+
+    def _build_http(self) -> Surroundings:
+        config = self.config
+        app = FastAPI(
+            title="Chatbox",
+            version=__version__,
+            lifespan=lambda _: self.running(),
+            openapi_url=f"{config.path_prefix}/openapi.json",
+            docs_url=None,
+            redoc_url=None,
+        )
+        answer_errors(app)
+        guard = Guard(self.authenticator)
+        for router in (
+            sessions.routes(guard, self.chat, self.conversations),
+            shares.routes(guard, self.chat, self.conversations, self.backplane),
+            ops.routes(self.health, self.metrics, config.metrics_allowed_networks, self._page_settings()),
+            pages.routes(config.path_prefix, self._frame_ancestors()),
+        ):
+            app.include_router(router, prefix=config.path_prefix)
+        if origins := config.cors_allowed_origins or config.allowed_origins:
+            app.add_middleware(
+                CORSMiddleware,
+                allow_origins=list(origins),
+                allow_methods=["GET", "POST", "PATCH", "DELETE"],
+                allow_headers=["Authorization", "Content-Type"],
+                expose_headers=["Retry-After"],
+                max_age=600,
+            )
+        return Surroundings(app, self.metrics, LOOPBACK_HOSTS if config.development else None)
+
+    def _frame_ancestors(self) -> tuple[str, ...]:
+        loopback = LOOPBACK_ORIGINS if self.config.development and not self.config.allowed_origins else ()
+        return (*self.config.allowed_origins, *loopback)
+
+    def _page_settings(self) -> dict[str, Any]:
+        default = self.config.providers[0]
+        return {
+            "mode": self.config.mode,
+            "demo_model": default.type == "local" and not default.model,
+            "allowed_origins": list(self.config.allowed_origins),
+            "prefix": self.config.path_prefix,
+        }
+
+
+def create_app(config: Config) -> App:
+    """The service, to be served by itself or mounted into another ASGI application."""
+    return App(config)
+
+
+def _authenticator(config: Config) -> Authenticator:
+    return Authenticator(
+        secret=config.jwt_secret.get_secret_value() if config.jwt_secret else "",
+        jwks_url=config.jwks_url,
+        issuer=config.jwt_issuer,
+        audience=config.jwt_audience,
+    )
+
+
+def _reply_limits(config: Config) -> ReplyLimits:
+    return ReplyLimits(
+        system_prompt=config.llm_system_prompt, total=config.llm_stream_timeout, max_size=config.max_answer_size
+    )
+
+
+def _chat_settings(config: Config) -> ChatSettings:
+    return ChatSettings(
+        models=tuple(Model(settings.id, settings.name) for settings in config.providers),
+        reconnect_timeout=config.reconnect_timeout,
+        max_answers=config.user_max_answers,
+        token_budget=config.user_token_budget,
+    )
+
+
+def _periods(config: Config) -> Periods:
+    return Periods(
+        interval=config.session_cleanup_interval,
+        session_ttl=config.session_ttl,
+        reconnect_timeout=config.reconnect_timeout,
+        retention_days=config.retention_days,
+    )

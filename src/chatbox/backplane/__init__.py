@@ -1,0 +1,1 @@
+"""What replicas share beside the store."""

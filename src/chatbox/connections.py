@@ -1,0 +1,146 @@
+"""The open sockets of this process: how many each user has, which replaces which, and what time does to them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from chatbox.errors import TooManyConnections, Unavailable
+from chatbox.metrics import Metrics
+from chatbox.protocol import Close
+
+TICK = 1.0
+COME_BACK = 5_000
+"""Draining clients come back spread over so many ms."""
+
+
+class Socket(ABC):
+    """An open socket as the registry sees it."""
+
+    user_id: str
+    client: str
+    session_id: str
+
+    @property
+    @abstractmethod
+    def missed_ping(self) -> bool:
+        """Whether a ping has been waiting for its pong."""
+
+    @abstractmethod
+    def close(self, code: int, reason: str) -> None: ...
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Drop the line without a word."""
+
+    @abstractmethod
+    def hint(self, event: str, **metadata: str) -> None:
+        """Send a notification that is not part of the log."""
+
+    @abstractmethod
+    def tick(self, now: float) -> int:
+        """Look at the clock (Unix s): token, write deadline. Returns the frames sent since the last tick."""
+
+
+class Connections:
+    """``limit`` sockets in all, ``user_limit`` a user."""
+
+    def __init__(self, limit: int, user_limit: int, metrics: Metrics) -> None:
+        self._limit = limit
+        self._user_limit = user_limit
+        self._metrics = metrics
+        self._by_user: defaultdict[str, set[Socket]] = defaultdict(set)
+        self._clients: dict[tuple[str, str, str], Socket] = {}
+        self._count = 0
+        self.draining = False
+
+    def __len__(self) -> int:
+        return self._count
+
+    def admit(self, user_id: str) -> None:
+        """Refuse a handshake that does not fit. Raises ``Unavailable``, ``TooManyConnections``."""
+        if self.draining:
+            raise Unavailable("The server is draining. Come back in a moment.", retry_after=COME_BACK)
+        if self._count >= self._limit:
+            raise Unavailable("The server is full. Come back in a moment.", retry_after=COME_BACK)
+        if len(self._by_user.get(user_id, ())) >= self._user_limit:
+            self._drop_dead(user_id)
+        if len(self._by_user.get(user_id, ())) >= self._user_limit:
+            raise TooManyConnections("You have too many connections open. Close one.", retry_after=COME_BACK)
+
+    @contextmanager
+    def enter(self, socket: Socket) -> Iterator[None]:
+        """Count the socket while it is open."""
+        self._by_user[socket.user_id].add(socket)
+        self._count += 1
+        self._metrics.websocket_connections_total.inc()
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self._forget(socket)
+            self._metrics.websocket_connections_total.dec()
+            self._metrics.websocket_connection_duration_seconds.observe(time.monotonic() - start)
+
+    def settle(self, socket: Socket) -> None:
+        """The socket has its session: it replaces an older one of the same user, session and client."""
+        if not socket.client:
+            return
+        key = (socket.user_id, socket.session_id, socket.client)
+        older = self._clients.get(key)
+        self._clients[key] = socket
+        if older and older is not socket:
+            older.close(Close.REPLACED, "replaced by a newer connection")
+
+    def tick(self) -> None:
+        """Let every socket look at the clock."""
+        now = time.time()
+        sent = sum([socket.tick(now) for sockets in list(self._by_user.values()) for socket in list(sockets)])
+        self._metrics.messages_sent_total.inc(sent)
+
+    async def run(self) -> None:
+        """Tick until cancelled."""
+        while True:
+            await asyncio.sleep(TICK)
+            self.tick()
+
+    def warn(self) -> None:
+        """Refuse new sockets and tell every client when to come back, spread over a window."""
+        self.draining = True
+        for socket in self._all():
+            socket.hint("drain", retry_after=str(random.randrange(COME_BACK)))  # noqa: S311 - spreads load
+
+    async def close_all(self, deadline: float) -> None:
+        """Close all sockets at once; those still there at ``deadline`` (monotonic s) are dropped."""
+        for socket in self._all():
+            socket.close(Close.DRAINING, "the server is going down")
+        while self._count and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+        for socket in self._all():
+            socket.abort()
+
+    def _all(self) -> list[Socket]:
+        return [socket for sockets in self._by_user.values() for socket in sockets]
+
+    def _drop_dead(self, user_id: str) -> None:
+        for socket in list(self._by_user[user_id]):
+            if socket.missed_ping:
+                self._forget(socket)
+                socket.abort()
+
+    def _forget(self, socket: Socket) -> None:
+        """Compare and delete: a late clean-up never removes a newer socket."""
+        sockets = self._by_user.get(socket.user_id, set())
+        if socket in sockets:
+            sockets.remove(socket)
+            self._count -= 1
+        if not sockets:
+            self._by_user.pop(socket.user_id, None)
+        key = (socket.user_id, socket.session_id, socket.client)
+        if self._clients.get(key) is socket:
+            del self._clients[key]

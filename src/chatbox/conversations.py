@@ -1,0 +1,109 @@
+"""Reading: a user's list of sessions, one conversation page by page, and what a share link shows."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+import msgspec
+
+from chatbox.errors import InvalidFormat, NotFound
+from chatbox.hub import Hub
+from chatbox.session import MESSAGES, STEP, VISIBLE, Entry, Principal, Sender, Session
+from chatbox.storage.base import SessionQuery, Storage
+
+PAGE = 200
+SEARCHED = 1000
+BEGINNING = 1 << 40
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """A page of a user's sessions; ``cursor`` continues it, None at the end."""
+
+    sessions: list[Session]
+    cursor: str | None
+
+
+class Page(msgspec.Struct, frozen=True):
+    """A part of a conversation, ascending. ``seq`` is where it ends: attaching there brings the rest. ``before`` is the
+    position to go back from, None at the start."""
+
+    session: Session
+    entries: list[Entry]
+    seq: int
+    before: int | None
+
+
+class Conversations:
+    """The reading side of sessions. Authorisation is the caller's: it passes sessions that it may see."""
+
+    def __init__(self, storage: Storage, hub: Hub) -> None:
+        self._storage = storage
+        self._hub = hub
+
+    async def listing(self, principal: Principal, *, q: str, cursor: str | None, limit: int) -> Listing:
+        """The user's sessions, newest activity first. ``q`` searches the names of the newest 1,000."""
+        before = _decode(cursor) if cursor else None
+        if not q:
+            found = await self._storage.find(SessionQuery(user_id=principal.user_id, before=before, limit=limit + 1))
+        else:
+            newest = await self._storage.find(SessionQuery(user_id=principal.user_id, limit=SEARCHED))
+            later = [s for s in newest if before is None or (s.last_activity, s.id) < before]
+            found = [s for s in later if q.casefold() in s.name.casefold()][: limit + 1]
+        page = found[:limit]
+        return Listing(page, _encode(page[-1]) if len(found) > limit else None)
+
+    async def page(self, session: Session, before: int | None = None) -> Page:
+        """The stored entries that end before a position; the newest without one.
+
+        While an answer is running the page ends where its turn began, so that attaching there brings it whole.
+        """
+        room = self._hub.room(session.id)
+        end = BEGINNING if before is None else -(-before // STEP)
+        if before is None and room and room.answer:
+            end = room.answer.turn.index + 1
+        entries = await self._storage.read(session.id, before=end, limit=PAGE + 1)
+        more, entries = len(entries) > PAGE, entries[-PAGE:]
+        seq = entries[-1].seq if entries else 0
+        shown = [_marked(entry) for entry in entries if entry.kind in VISIBLE]
+        return Page(session, shown, seq, entries[0].seq if more else None)
+
+    async def everything(self, session: Session) -> list[Entry]:
+        """The whole conversation, ascending."""
+        found: list[Entry] = []
+        while entries := await self._storage.read(session.id, after=found[-1].index if found else 0):
+            found += entries
+        return [_marked(entry) for entry in found if entry.kind in VISIBLE]
+
+    async def shared(self, token: str) -> tuple[Session, list[Entry]]:
+        """What a share link shows: messages only, staff without their names. Raises ``NotFound``."""
+        found = await self._storage.find(SessionQuery(share_token=token, limit=1)) if token else []
+        if not found:
+            raise NotFound("This link does not exist or was revoked.")
+        entries = await self.everything(found[0])
+        return found[0], [_public(e) for e in entries if e.kind in MESSAGES and not e.superseded]
+
+
+def _marked(entry: Entry) -> Entry:
+    if not entry.superseded:
+        return entry
+    return msgspec.structs.replace(entry, metadata=entry.metadata | {"superseded": "true"})
+
+
+def _public(entry: Entry) -> Entry:
+    kept = {key: value for key, value in entry.metadata.items() if key in ("finish_reason", "mime_type")}
+    if entry.sender is Sender.ADMIN:
+        kept["admin_name"] = "Support"
+    return msgspec.structs.replace(entry, metadata=kept)
+
+
+def _encode(session: Session) -> str:
+    return base64.urlsafe_b64encode(f"{session.last_activity} {session.id}".encode()).decode()
+
+
+def _decode(cursor: str) -> tuple[int, str]:
+    try:
+        at, _, session_id = base64.urlsafe_b64decode(cursor.encode()).decode().partition(" ")
+        return int(at), session_id
+    except (ValueError, binascii.Error):
+        raise InvalidFormat("cursor is not one that this list gave.") from None

@@ -1,0 +1,44 @@
+"""A deadline that moves often and costs nothing to move."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+
+class Deadline:
+    """``async with Deadline(seconds)`` raises ``TimeoutError`` when ``feed`` was not called for that long.
+
+    The timer is re-armed only when it fires, so ``feed`` is one assignment.
+    """
+
+    def __init__(self, first: float, between: float) -> None:
+        self._first, self._between = first, between
+        self._loop = asyncio.get_running_loop()
+        self._due = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._timeout = asyncio.timeout(None)
+
+    def feed(self) -> None:
+        """Something came: wait for the next."""
+        self._due = self._loop.time() + self._between
+
+    async def __aenter__(self) -> Self:
+        await self._timeout.__aenter__()
+        self._due = self._loop.time() + self._first
+        self._timer = self._loop.call_at(min(self._due, self._loop.time() + self._between), self._look)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._timer:
+            self._timer.cancel()
+        await self._timeout.__aexit__(kind, error, trace)
+
+    def _look(self) -> None:
+        if self._loop.time() >= self._due:
+            self._timeout.reschedule(self._loop.time())
+        else:
+            self._timer = self._loop.call_at(self._due, self._look)

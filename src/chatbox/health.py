@@ -1,0 +1,97 @@
+"""Whether this process can do its work: asked by load balancers, told truthfully."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+
+import structlog
+
+from chatbox.connections import Connections
+from chatbox.errors import ProviderError, StorageError
+from chatbox.llm.base import Provider
+from chatbox.storage.base import Storage
+
+log = structlog.get_logger(component="health")
+
+FRESH = 1.0
+STORE_PATIENCE = 5.0
+PROVIDER_INTERVAL = 30.0
+PROVIDER_PATIENCE = 10.0
+LAG_TICK, MAX_LAG = 0.25, 1.0
+
+
+class Health:
+    """The readiness checks: store and keys, loop lag, draining; providers are told, but an outage of a model does not
+    take the conversations away. ``loop_lag`` is the worst of the last minute, in s."""
+
+    def __init__(self, storage: Storage, providers: Mapping[str, Provider], connections: Connections) -> None:
+        self._storage = storage
+        self._providers = providers
+        self._connections = connections
+        self._models: dict[str, str] = dict.fromkeys(providers, "not checked yet")
+        self._checked = -FRESH
+        self._last: tuple[bool, dict[str, object]] = False, {}
+        self._checking = asyncio.Lock()
+        self.loop_lag = 0.0
+
+    async def ready(self) -> tuple[bool, dict[str, object]]:
+        """The verdict and each check's result; at most 1 s old."""
+        async with self._checking:
+            if time.monotonic() - self._checked >= FRESH:
+                self._last = await self._look()
+                self._checked = time.monotonic()
+        return self._last
+
+    async def _look(self) -> tuple[bool, dict[str, object]]:
+        store = await self._store()
+        lag = self.loop_lag <= MAX_LAG
+        draining = self._connections.draining
+        checks: dict[str, object] = {
+            "store": store,
+            "loop": "ok" if lag else f"blocked for {self.loop_lag:.1f} s",
+            "draining": draining,
+            "providers": dict(self._models),
+        }
+        return store == "ok" and lag and not draining, checks
+
+    async def _store(self) -> str:
+        try:
+            async with asyncio.timeout(STORE_PATIENCE):
+                await self._storage.check()
+        except TimeoutError:
+            return f"no answer within {STORE_PATIENCE:.0f} s"
+        except StorageError as error:
+            log.error("the store fails its check", error=str(error))
+            return type(error).__name__
+        return "ok"
+
+    async def watch_loop(self) -> None:
+        """Measure how late the loop runs, until cancelled."""
+        recent = [0.0] * round(60 / LAG_TICK / 10)
+        while True:
+            worst = 0.0
+            for _ in range(10):
+                start = time.monotonic()
+                await asyncio.sleep(LAG_TICK)
+                worst = max(worst, time.monotonic() - start - LAG_TICK)
+                self.loop_lag = worst
+            recent = [*recent[1:], worst]
+
+    async def watch_providers(self) -> None:
+        """Ask the providers whether they are there, until cancelled."""
+        while True:
+            for name, provider in self._providers.items():
+                self._models[name] = await _reach(provider)
+            await asyncio.sleep(PROVIDER_INTERVAL)
+
+
+async def _reach(provider: Provider) -> str:
+    try:
+        async with asyncio.timeout(PROVIDER_PATIENCE):
+            await provider.check()
+    except (ProviderError, TimeoutError) as error:
+        log.warning("a provider can't be reached", provider=provider.settings.id, error=str(error))
+        return type(error).__name__
+    return "ok"

@@ -1,0 +1,134 @@
+"""Serving the app with uvicorn: its limits, its lines, and an end in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import time
+from typing import Any
+
+import structlog
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from chatbox.app import App, create_app
+from chatbox.config import Config
+
+log = structlog.get_logger(component="server")
+
+HANDSHAKE = 10.0
+DEAD_AFTER = 60.0
+MAX_FRAGMENTS = 1000
+ABUSE = 1008
+
+
+class Line(WebSocketsSansIOProtocol):
+    """A WebSocket's TCP line: offers itself to the endpoint, and refuses messages in a thousand fragments."""
+
+    @property
+    def missed_ping(self) -> bool:
+        """Whether a ping waits for its pong for longer than a slow line needs."""
+        return self.pending_ping_payload is not None and self.loop.time() - self.ping_sent_at > DEAD_AFTER / 12
+
+    def abort(self) -> None:
+        """Drop the line without waiting for anything."""
+        self.transport.abort()
+
+    def handle_connect(self, event: Any) -> None:
+        super().handle_connect(event)
+        if self.handshake_initiated and not self.handshake_complete:
+            self.scope["extensions"]["chatbox.line"] = {"line": self}
+
+    def handle_cont(self, event: Any) -> None:
+        if len(self.frames) < MAX_FRAGMENTS:
+            super().handle_cont(event)
+        elif not self.close_sent:
+            self.conn.send_close(ABUSE, "too many fragments")
+            self.handle_parser_exception()
+
+
+class Request(HttpToolsProtocol):
+    """An HTTP connection that has to send a whole request head within 10 s."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._due = self.loop.call_later(HANDSHAKE, self._give_up)
+
+    def on_headers_complete(self) -> None:
+        self._due.cancel()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._due.cancel()
+        super().connection_lost(exc)
+
+    def _give_up(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.close()
+
+
+class Server(uvicorn.Server):
+    """Drains the app before uvicorn closes its sockets; a second signal forces the end."""
+
+    def __init__(self, settings: uvicorn.Config, app: App) -> None:
+        super().__init__(settings)
+        self._app = app
+
+    async def run_until_signal(self) -> None:
+        """Serve until SIGTERM or SIGINT."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signalled)
+        await self._serve()
+
+    def _signalled(self) -> None:
+        if self.should_exit:
+            log.warning("forced to stop")
+            self.force_exit = True
+        self.should_exit = True
+
+    async def shutdown(self, sockets: Any = None) -> None:
+        log.info("stopping")
+        started = time.monotonic()
+        drain = asyncio.ensure_future(self._app.drain(self._app.config.drain_timeout))
+        while not drain.done() and not self.force_exit:
+            await asyncio.wait([drain], timeout=0.1)
+        drain.cancel()
+        await super().shutdown(sockets)
+        log.info("stopped", seconds=round(time.monotonic() - started, 2))
+
+
+def serve(config: Config) -> None:
+    """Serve until a signal. Raises ``OSError`` when the address can't be bound."""
+    app = create_app(config)
+    gc.set_threshold(50_000, 20, 100)
+    server = Server(settings_for(app), app)
+    with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+        runner.run(server.run_until_signal())
+
+
+def settings_for(app: App) -> uvicorn.Config:
+    """uvicorn's settings: own limits, no compression, no access log (ours has more)."""
+    config = app.config
+    return uvicorn.Config(
+        app,
+        host=config.server_host,
+        port=config.server_port,
+        http=Request,
+        ws=Line,
+        loop="auto",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws_max_size=config.max_message_size,
+        ws_per_message_deflate=False,
+        ws_ping_interval=config.ping_interval,
+        ws_ping_timeout=max(1.0, DEAD_AFTER - config.ping_interval),
+        proxy_headers=bool(config.trusted_proxies),
+        forwarded_allow_ips=[str(network) for network in config.trusted_proxies],
+        timeout_graceful_shutdown=2,
+        backlog=4096,
+    )
