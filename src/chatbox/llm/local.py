@@ -30,7 +30,7 @@ from chatbox.errors import ConfigError, ProviderRefused
 from chatbox.llm.base import Event, Prompt, Provider, ProviderSettings, Turn
 from chatbox.llm.history import WORST, trim
 from chatbox.llm.http import RequestRefused, failure_of
-from chatbox.llm.openai import Answer
+from chatbox.llm.openai import ChatAnswer
 
 BATCH = 32
 
@@ -86,7 +86,7 @@ class Local(Provider):
 
     async def _run(self, turns: Sequence[Turn], budget: int) -> AsyncGenerator[Event, None]:
         loop = asyncio.get_running_loop()
-        run, answer = Run(loop), Answer(failure_of)
+        run, answer = Run(loop), ChatAnswer(failure_of)
         request = request_for(trimmed(turns, budget), self._max_tokens, self.settings.temperature)
         work = loop.run_in_executor(self._worker, self._engine.generate, request, run)
         work.add_done_callback(lambda _: run.finish())

@@ -6,67 +6,43 @@ its dialect as a refusal tells it to, and keeps that.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import aiohttp
 import msgspec
 
 from chatbox.errors import ProviderError, ProviderUnreachable
-from chatbox.llm.base import End, Event, File, Piece, Prompt, Provider, ProviderSettings, Usage
-from chatbox.llm.http import Api, EventReader, RequestRefused, file_at, read_whole
+from chatbox.llm.base import End, Event, File, Piece, Prompt, ProviderSettings, Usage
+from chatbox.llm.http import Answer, AnswerStream, HttpProvider, RequestRefused, Response, file_at
 
 PATH = "/chat/completions"
 DONE = b"[DONE]"
 
 
-class OpenAI(Provider):
+class OpenAI(HttpProvider):
     """``endpoint`` is the base URL, e.g. ``https://api.openai.com/v1``; a query in it is kept."""
 
+    check_path = "/models"
+
     def __init__(self, settings: ProviderSettings) -> None:
-        super().__init__(settings)
-        self._api = Api(settings.endpoint, headers_for(settings), settings.api_key)
+        super().__init__(settings, headers_for(settings))
         self._dialect = Dialect()
 
-    async def __aenter__(self) -> Self:
-        await self._api.__aenter__()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._api.__aexit__(kind, error, trace)
-
-    async def check(self) -> None:
-        await self._api.check("/models")
-
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Event, None]:
-        answer = Answer(self._api.failure)
-        async with self._ask(prompt) as response:
-            if response.content_type == "application/json":
-                for event in answer.take([await read_whole(response)]):
+        answer = ChatAnswer(self._api.failure)
+        async with await self._ask(prompt) as response:
+            async for events in AnswerStream(response, answer):
+                for event in events:
                     yield event
-            else:
-                async for batch in (reader := EventReader(response)):
-                    for event in answer.take([sent.data for sent in batch]):
-                        yield event
-                    if answer.done:
-                        await reader.finish()
-                        break
         for event in answer.end():
             yield event
 
-    @asynccontextmanager
-    async def _ask(self, prompt: Prompt) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _ask(self, prompt: Prompt) -> Response:
         while True:
             dialect = self._dialect
             try:
-                async with self._api.post(PATH, request_body(self.settings, prompt, dialect)) as response:
-                    yield response
-                    return
+                return await self._api.post(PATH, request_body(self.settings, prompt, dialect))
             except RequestRefused as refused:
                 self._dialect = dialect.after(refused)
                 if self._dialect == dialect:
@@ -111,20 +87,18 @@ def request_body(settings: ProviderSettings, prompt: Prompt, dialect: Dialect) -
     return msgspec.json.encode(body)
 
 
-class Answer:
-    """What the chunks of one answer, or the whole answer, add up to."""
+class ChatAnswer(Answer):
+    comes_whole = True
 
     def __init__(self, failure: Callable[[int, str], ProviderError]) -> None:
-        self.done = False
         self._failure = failure
         self._finish: str | None = None
         self._usage: Counts | None = None
 
-    def take(self, chunks: Sequence[bytes]) -> list[Event]:
-        """The events of the chunks that came together, their text as one piece."""
+    def take(self, events: Sequence[bytes]) -> list[Event]:
         texts: list[str] = []
         files: list[File] = []
-        for data in chunks:
+        for data in events:
             if data == DONE:
                 self.done = True
                 break
@@ -152,7 +126,6 @@ class Answer:
             files += file_at(part.image_url.url) if part.image_url else []
 
     def end(self) -> list[Event]:
-        """The last events. Raises ``ProviderUnreachable`` when the stream broke off before its end."""
         if not self.done and self._finish is None:
             raise ProviderUnreachable("the stream ended before the answer did")
         usage = [Usage(self._usage.prompt_tokens or 0, self._usage.completion_tokens or 0)] if self._usage else []
