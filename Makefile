@@ -5,7 +5,7 @@ VENV := .venv/bin
 PYTEST := $(VENV)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run test lint e2e bench bench-quick faults schedules readiness build lock clean
+.PHONY: help install run test lint e2e bench bench-quick faults schedules readiness build lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -21,17 +21,17 @@ run: python ## start Chatbox on this machine and print two links to open; ARGS="
 test: python ## everything that has to hold: style, types, tests with coverage, browser tests, readiness table
 	@tools/system-packages
 	@$(PYTHON) tools/prepare.py dev
-	@$(VENV)/python tools/test.py
+	@$(VENV)/python tools/check.py
 
 lint: dev ## style and types only
-	@$(VENV)/python tools/test.py lint
+	@$(VENV)/python tools/check.py lint
 
 e2e: dev ## the browser tests only; needs Chromium
 	@tools/system-packages
 	$(PYTEST) -m browser
 
 readiness: dev ## the tests of the numbered readiness issues, and their table
-	@$(VENV)/python tools/test.py readiness
+	@$(VENV)/python tools/check.py readiness
 
 bench: dev ## the loads and ratios of bench/; about 15 minutes of an otherwise idle machine
 	$(VENV)/python -m bench

@@ -10,6 +10,10 @@ from typing import Any
 import pytest
 from hypothesis.statistics import collector
 
+from chatbox.readiness.issues import ISSUES
+
+NUMBERS = {issue.number for issue in ISSUES}
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--readiness", metavar="FILE", help="write what the readiness tests did to FILE, as JSON")
@@ -25,6 +29,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Issues travel with the reports, so that they reach the controller from xdist's workers too."""
     for item in items:
         issues = sorted({mark.kwargs["issue"] for mark in item.iter_markers("readiness")})
+        if unknown := set(issues) - NUMBERS:
+            raise pytest.UsageError(f"{item.nodeid} names readiness issues that do not exist: {unknown}")
         if issues:
             item.user_properties.append(("readiness", issues))
 

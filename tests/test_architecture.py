@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.measure_style import measure, problems
+from measure_style import measure, problems
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "chatbox"
@@ -18,16 +18,17 @@ PACKAGE = ROOT / "src" / "chatbox"
 LADDER = [
     ["", "errors"],
     ["session", "tasks", "deadline", "values", "strength", "readiness"],
-    ["protocol", "keyring", "limits", "metrics", "llm.base", "storage.base", "backplane.base", "llm.history"],
-    ["settings", "vault", "reading", "rules", "config", "auth", "jwks", "logs", "outbox", "connections"],
+    ["protocol", "transcript", "llm.base", "llm.history", "storage.base", "backplane.base"],
+    ["auth", "jwks", "limits", "metrics", "logs", "keyring", "settings", "vault", "rules", "reading", "config"],
+    ["outbox", "connections", "health"],
     ["hub"],
-    ["reply"],
+    ["reply", "conversations"],
     ["chat"],
-    ["connection"],
+    ["housekeeping", "connection"],
     ["llm", "storage", "backplane"],
     ["api"],
     ["app"],
-    ["client", "server"],
+    ["server", "client"],
     ["cli", "__main__"],
 ]
 """Bottom first: a module imports only from its own rung and those listed before it. A name stands for all below it."""
@@ -37,7 +38,9 @@ FAMILIES = ["llm", "storage", "backplane"]
 
 ROOTS = ["app", "cli", "server"]
 
-DEFERRED: dict[str, str] = {}
+DEFERRED: dict[str, str] = {
+    "storage: chatbox.storage.sqlite": "a store is loaded only when the configuration names it",
+}
 """``module: imported`` inside a function, with the reason that it can't stand at the top."""
 
 FORBIDDEN_NAMES = {"manager", "service", "handler", "util", "utils", "helper", "helpers", "core", "common"}

@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -98,14 +98,14 @@ def install_packages(level: str) -> None:
     check_disk(NEEDED_GIB[level])
     bootstrap = Stamp("uv", [LOCKS / "bootstrap.lock"])
     if not bootstrap.current:
-        pip = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        pip: list[str | Path] = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
         step("Installing uv", [*pip, "--require-hashes", "-r", LOCKS / "bootstrap.lock"])
         bootstrap.set()
     step(f"Installing Python packages ({level})", [*UV_INSTALL, "--require-hashes", "-r", LOCKS / f"{level}.lock"])
     wanted.set()
 
 
-UV_INSTALL = [VENV / "bin" / "uv", "pip", "install", "--python", PYTHON, "--no-deps"]
+UV_INSTALL: list[str | Path] = [VENV / "bin" / "uv", "pip", "install", "--python", PYTHON, "--no-deps"]
 
 
 def install_project() -> None:
@@ -168,7 +168,9 @@ class Stamp:
         self._file.write_text(self._digest)
 
 
-def step(says: str, command: list[str | Path], folder: Path = ROOT, environment: dict[str, str] | None = None) -> None:
+def step(
+    says: str, command: Sequence[str | Path], folder: Path = ROOT, environment: dict[str, str] | None = None
+) -> None:
     print(f"{says} …", end=" ", flush=True)
     begun = time.monotonic()
     done = subprocess.run(

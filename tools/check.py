@@ -1,4 +1,4 @@
-"""Run everything that has to hold: python tools/test.py [lint|readiness]
+"""Run everything that has to hold: python tools/check.py [lint|readiness]
 
 Every stage runs, also after one has failed; the summary at the end names them all. Needs `tools/prepare.py dev`.
 """
