@@ -69,7 +69,7 @@ def share(values: list[int], part: float) -> int:
 
 
 def main(folders: list[Path]) -> int:
-    found = []
+    found: list[str] = []
     for folder in folders:
         figures = measure(folder)
         print(
