@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from chatbox.keyring import SINGLE_KEY_ID, parse_key, parse_keys
 from chatbox.llm.base import ProviderSettings
 from chatbox.settings import Provider, Settings
-from chatbox.strength import MAKE_ONE, MIN_LENGTH, is_placeholder, weakness
+from chatbox.strength import MAKE_ONE, MIN_LENGTH, is_placeholder, is_unfilled, weakness
 
 Problem = tuple[str, str]
 """The setting's field name; what is wrong and what to do about it."""
@@ -123,19 +123,22 @@ def unready(settings: Settings, providers: Sequence[ProviderSettings]) -> Iterat
 
 
 def unfilled(settings: Settings, providers: Sequence[ProviderSettings]) -> Iterator[Problem]:
-    """Secrets and addresses that still hold a placeholder."""
-    for name in type(settings).model_fields:
-        value = getattr(settings, name)
-        secret = isinstance(value, SecretStr)
-        text = revealed(value) if secret else password_of(value)
-        if text and name != "jwt_secret" and is_placeholder(text):
-            yield name, "holds a placeholder that was never filled in; give the real value"
-    for number, provider in enumerate(providers, start=1):
-        if is_placeholder(provider.api_key):
+    """Values that still hold a placeholder."""
+    for name in set(type(settings).model_fields) - {"jwt_secret", "llm_system_prompt"}:
+        if is_left_open(getattr(settings, name)):
+            yield name, "holds a placeholder; give the real value"
+    for provider in providers:
+        if is_placeholder(provider.api_key) or is_left_open(provider.endpoint) or is_unfilled(provider.model):
             yield (
                 "llm_provider_<n>",
-                f"the key of provider {number} ({provider.id}) is a placeholder; give the real one",
+                f"key, endpoint or model of {provider.id!r} holds a placeholder; give the real one",
             )
+
+
+def is_left_open(value: object) -> bool:
+    if isinstance(value, SecretStr):
+        return is_placeholder(value.get_secret_value())
+    return isinstance(value, str) and (is_unfilled(value) or is_placeholder(password_of(value)))
 
 
 def revealed(secret: SecretStr | None) -> str:

@@ -16,17 +16,26 @@ MAKE_ONE = 'make one with: python3 -c "import secrets; print(secrets.token_urlsa
 
 DISTINCT = 8
 
-_PLACEHOLDER = re.compile(
+# Nobody means these, whatever the setting.
+_UNFILLED = re.compile(
     r"""
-      (?<![a-z0-9]) your [-_\ .]                                            # your-api-key
+      (?<![a-z0-9]) your [-_.]                                              # your-api-key
     | ^your(?:api|auth|jwt|secret|password|pass|token|key|domain|db|smtp|own)   # yourpassword
-    | (?<![a-z0-9]) (?:change|replace|update|set|edit|fill) [-_\ ]? (?:me|this|it|with|in) (?![a-z0-9])
+    | (?<![a-z0-9]) (?:change|replace|update|edit|fill) [-_\ ]? (?:me|this|it|with|in) (?![a-z0-9])
     | placeholder | (?<![a-z0-9]) (?:todo|fixme|tbd|dummy|redacted) (?![a-z0-9])
     | (?<![a-z0-9]) (?:insert|enter|put|add|paste|goes) [-_\ ] .* (?<![a-z0-9]) here (?![a-z0-9])
-    | ^ <.*> $ | ^ \[.*\] $                                                 # <token>
-    | ^ [x*.?#_-]{3,} $ | ^ x{3,} [-_] | [-_] x{3,} $                       # xxxx, sk-xxxx
-    | ^ (?:[a-z]+[0-9]*[-_\ ])* (?:password|passwd|pass|passphrase|secret|token|key|credentials?)
+    | ^ <[^<>]+> $
+    | ^ [x*?#]{3,} $ | ^ x{3,} [-_] | [-_] x{3,} $                          # xxxx, sk-xxxx
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+
+# Nobody means these as a secret.
+_GUESSABLE = re.compile(
+    r"""
+      ^ (?:[a-z]+[0-9]*[-_\ ])* (?:password|passwd|pass|passphrase|secret|token|key|credentials?)
         (?:[-_\ ]? (?:here|value|goes|1|12|123|1234))* [!]? $               # smtp-password
+    | ^ your\ | ^ \[.*\] $ | ^ [._-]{3,} $
     | ^ (?:p[a@][s$]{2}w[o0]rd|admin|root|test|testing|demo|default|sample|example|qwerty|letmein|foo|bar|foobar|baz
         |changeit|[0-9]{1,12}|abc123|none|null|nil|undefined)[0-9]{0,4}[!]? $
     """,
@@ -50,10 +59,14 @@ def weakness(secret: str) -> str:
     return ""
 
 
-def is_placeholder(value: str) -> bool:
-    """Whether a value was left for somebody to fill in, or is what everybody tries first."""
-    value = value.strip()
-    return bool(_PLACEHOLDER.search(value)) or is_reference(value)
+def is_placeholder(secret: str) -> bool:
+    """Whether a secret was left for somebody to fill in, or is what everybody tries first."""
+    return is_unfilled(secret) or bool(_GUESSABLE.search(secret.strip()))
+
+
+def is_unfilled(value: str) -> bool:
+    """Whether a value of any kind was left for somebody to fill in."""
+    return bool(_UNFILLED.search(value.strip())) or is_reference(value)
 
 
 def is_reference(value: str) -> bool:
