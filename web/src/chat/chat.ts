@@ -1,0 +1,317 @@
+import type { Api } from "../api";
+import type { Store } from "../storage";
+import { Connection, type ConnectionEvents, type LinkState, type Place, type Surroundings } from "../wire/connection";
+import { newId, type Frame, type Model } from "../wire/frames";
+import { Facts } from "./facts";
+import { Log } from "./log";
+import { unsent, type Message } from "./message";
+import { Outbox, type Unsent } from "./outbox";
+import { Typing } from "./typing";
+
+/** History: being read, here, or unreadable. */
+export type Reading = "reading" | "read" | "failed";
+
+export interface ChatParts {
+  api: Api;
+  store: Store;
+  userId: string;
+  /** a new token is needed; `refused`: the server does not take the present one */
+  needToken(refused: boolean): void;
+  /** something that is shown has changed; called at most once a frame */
+  changed(): void;
+  /** the session that the server has named after `open`; `fresh`: a new one was asked for */
+  named(sessionId: string, fresh: boolean): void;
+  /** the conversation has moved in the list of conversations, or changed its name */
+  activity(): void;
+  around: Omit<Surroundings, "place" | "probe" | "client">;
+  /** run soon, together with others; the page's animation frame */
+  soon(run: () => void): void;
+}
+
+const COMMANDS = new Set(["stop", "regenerate", "model_select", "help_request", "help_cancel"]);
+const TYPING_EVERY = 3_000;
+/** After so many gaps without progress between them, the whole conversation is read again. */
+const GAPS = 3;
+
+/** One user's chat in this page: a connection, the log it fills and what still has to be sent. */
+export class Chat implements ConnectionEvents {
+  log = new Log();
+  facts = new Facts();
+  sessionId: string | null = null;
+  models: Model[] = [];
+  reading: Reading = "reading";
+  /** the last refusal that no message shows */
+  problem: string | null = null;
+
+  private wanted: string | null = null;
+  private readonly client = newId();
+  private readonly connection: Connection;
+  private readonly outbox: Outbox;
+  private readonly typing: Typing;
+  private gaps = 0;
+  private typedAt = 0;
+  private told = false;
+  private loadingEarlier = false;
+  private readonly timers = new Set<ReturnType<typeof setTimeout>>();
+
+  constructor(private readonly parts: ChatParts) {
+    this.outbox = new Outbox(parts.store, `chatbox.unsent.${parts.userId}`);
+    this.typing = new Typing(() => this.touch());
+    const around = { ...parts.around, place: () => this.place(), probe: () => parts.api.probe(), client: () => this.client };
+    this.connection = new Connection(around, this);
+  }
+
+  get link(): LinkState {
+    return this.connection.state;
+  }
+
+  get othersType(): boolean {
+    return this.typing.active;
+  }
+
+  /** An answer is running or announced. */
+  get answering(): boolean {
+    return this.log.expected !== null || this.log.streaming !== undefined;
+  }
+
+  /** Go to a session: an id, "new", or null for the active one (or the one that has unsent messages). */
+  open(sessionId: string | null): void {
+    this.wanted = sessionId ?? this.outbox.owing;
+    this.sessionId = this.problem = null;
+    this.log = new Log();
+    this.facts = new Facts();
+    this.become("reading");
+    this.connection.connect();
+  }
+
+  close(): void {
+    for (const timer of this.timers) clearTimeout(timer);
+    this.typing.clear();
+    this.connection.close();
+  }
+
+  reconnect(): void {
+    this.connection.connect();
+  }
+
+  tokenRenewed(): void {
+    this.connection.renewed();
+  }
+
+  network(online: boolean): void {
+    this.connection.network(online);
+  }
+
+  look(): void {
+    this.connection.look();
+  }
+
+  say(content: string): void {
+    const at = new Date().toISOString();
+    const id = this.enqueue({ type: "user_message", content }, at);
+    this.log.addUnsent(unsent(id, content, at));
+    this.touch();
+  }
+
+  stop(): void {
+    const target = this.log.streaming?.id ?? this.log.expected?.id;
+    this.enqueue({ type: "stop", ...(target && { metadata: { target } }) });
+  }
+
+  regenerate(): void {
+    this.enqueue({ type: "regenerate" });
+  }
+
+  selectModel(id: string): void {
+    this.facts.modelId = id;
+    this.enqueue({ type: "model_select", model_id: id });
+    this.touch();
+  }
+
+  askForHelp(): void {
+    this.enqueue({ type: "help_request" });
+  }
+
+  cancelHelp(): void {
+    this.enqueue({ type: "help_cancel" });
+  }
+
+  typed(): void {
+    if (Date.now() - this.typedAt < TYPING_EVERY) return;
+    this.typedAt = Date.now();
+    this.connection.send({ type: "typing_indicator" });
+  }
+
+  /** Send a refused message again, as a new one: the server may know the old id. */
+  retry(message: Message): void {
+    this.log.drop(message.id);
+    this.say(message.content);
+  }
+
+  discard(message: Message): void {
+    this.outbox.remove(message.id);
+    this.log.drop(message.id);
+    this.touch();
+  }
+
+  dismiss(): void {
+    this.problem = null;
+    this.touch();
+  }
+
+  async readEarlier(): Promise<void> {
+    const { sessionId, log } = this;
+    if (sessionId === null || log.before === null || this.loadingEarlier) return;
+    this.loadingEarlier = true;
+    const page = await this.parts.api.history(sessionId, log.before).catch(() => null);
+    this.loadingEarlier = false;
+    if (page && sessionId === this.sessionId) log.prepend(page);
+    this.touch();
+  }
+
+  async read(): Promise<void> {
+    const id = this.sessionId;
+    if (id === null) return;
+    this.become("reading");
+    const history = await this.parts.api.history(id).catch(() => null);
+    if (id !== this.sessionId) return;
+    if (history === null) return this.become("failed");
+    if (history.epoch !== this.log.epoch) return this.startOver();
+    this.facts.read(history);
+    this.log.load(history);
+    this.become("read");
+  }
+
+  // What the connection tells.
+
+  state(): void {
+    this.touch();
+  }
+
+  needToken(): void {
+    this.parts.needToken(true);
+  }
+
+  lost(code: number): void {
+    this.typing.clear();
+    if (code === 1009) this.refuseAll("too_big");
+  }
+
+  frame(frame: Frame): void {
+    if (frame.type === "connection_status") return this.begin(frame);
+    if (frame.session_id && frame.session_id !== this.sessionId) return;
+    const taken = this.log.take(frame);
+    if (taken === "gap") return this.mendGap();
+    if (frame.type === "ack" && frame.message_id) this.outbox.remove(frame.message_id);
+    if (taken === "applied") this.follow(frame);
+    this.touch();
+  }
+
+  private begin(frame: Frame): void {
+    const asked = this.wanted;
+    const id = frame.session_id ?? asked ?? "";
+    const moved = id !== this.sessionId;
+    this.outbox.adopt(id, null);
+    if (asked !== null && asked !== "new" && asked !== id) this.outbox.adopt(id, asked);
+    this.sessionId = this.wanted = id;
+    this.models = frame.models ?? [];
+    this.facts.begin(frame);
+    if (frame.metadata?.resumed !== "true" || this.log.epoch === null) this.startReading(frame);
+    if (moved) this.parts.named(id, asked === "new");
+    for (const waiting of this.outbox.of(id)) this.show(waiting);
+    for (const waiting of this.outbox.of(id)) this.connection.send(waiting.frame);
+    this.touch();
+  }
+
+  private startReading(frame: Frame): void {
+    this.log.restart(frame.seq ?? 0, frame.epoch ?? null);
+    if (frame.seq) void this.read();
+    else this.become("read");
+  }
+
+  /** What a frame means beside its place in the log. */
+  private follow(frame: Frame): void {
+    if (frame.seq !== undefined) this.gaps = 0;
+    if (frame.metadata?.event === "token_expiring") this.parts.needToken(false);
+    if (frame.seq !== undefined && frame.metadata?.done !== "false") this.parts.activity();
+    switch (frame.type) {
+      case "typing_indicator":
+        return this.typing.seen();
+      case "user_message":
+        return this.typing.clear();
+      case "error":
+        return this.refused(frame);
+      default:
+        return this.facts.take(frame);
+    }
+  }
+
+  private refused(frame: Frame): void {
+    const { message_id: id, error } = frame;
+    // How an answer failed is said by its last piece.
+    if (!error || error.code.startsWith("LLM_")) return;
+    const later = error.retry_after ?? (error.code === "DATABASE_ERROR" || error.code === "SERVICE_ERROR" ? 3_000 : null);
+    const waiting = id ? this.outbox.of(this.sessionId ?? "").find((unsent) => unsent.frame.message_id === id) : undefined;
+    if (waiting && later !== null && waiting.frame.type === "user_message") return this.sendLater(waiting, later);
+    if (id) this.outbox.remove(id);
+    if (id && this.log.get(id)) this.log.fail(id, error.code);
+    else this.problem = error.code;
+  }
+
+  private sendLater(waiting: Unsent, ms: number): void {
+    const timer = setTimeout(() => {
+      this.timers.delete(timer);
+      if (this.outbox.of(this.sessionId ?? "").includes(waiting)) this.connection.send(waiting.frame);
+    }, ms);
+    this.timers.add(timer);
+  }
+
+  private refuseAll(problem: string): void {
+    for (const { frame } of this.outbox.of(this.sessionId ?? "")) {
+      this.outbox.remove(frame.message_id);
+      this.log.fail(frame.message_id, problem);
+    }
+  }
+
+  private enqueue(command: Frame, at = new Date().toISOString()): string {
+    const message_id = newId();
+    const waiting: Unsent = { frame: { ...command, message_id }, sessionId: this.sessionId, at };
+    if (this.connection.send(waiting.frame) || !COMMANDS.has(command.type)) this.outbox.add(waiting);
+    else this.problem = "UNREACHABLE";
+    return message_id;
+  }
+
+  private show({ frame, at }: Unsent): void {
+    if (frame.type === "user_message") this.log.addUnsent(unsent(frame.message_id, frame.content ?? "", at));
+  }
+
+  private mendGap(): void {
+    if (++this.gaps > GAPS) this.startOver();
+    else this.connection.connect();
+  }
+
+  private startOver(): void {
+    this.gaps = 0;
+    this.log.epoch = null;
+    this.connection.connect();
+  }
+
+  private place(): Place {
+    const here = this.sessionId !== null && this.log.epoch !== null;
+    return { sessionId: this.wanted, epoch: here ? this.log.epoch : null, lastSeq: here ? this.log.position : null };
+  }
+
+  private become(reading: Reading): void {
+    this.reading = reading;
+    this.touch();
+  }
+
+  private touch(): void {
+    if (this.told) return;
+    this.told = true;
+    this.parts.soon(() => {
+      this.told = false;
+      this.parts.changed();
+    });
+  }
+}

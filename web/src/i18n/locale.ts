@@ -1,0 +1,55 @@
+import type { ReactiveController, ReactiveControllerHost } from "lit";
+import { de } from "./de";
+import { en, type Catalogue, type Key } from "./en";
+
+const CATALOGUES = { en, de } satisfies Record<string, Catalogue>;
+
+export type Language = keyof typeof CATALOGUES;
+export const LANGUAGES: Record<Language, string> = { en: "English", de: "Deutsch" };
+export type { Key };
+
+/** The language that fits best: asked for, else the reader's, else English. */
+export function chooseLanguage(asked: string | null, preferred: readonly string[]): Language {
+  for (const tag of [asked ?? "", ...preferred]) {
+    const language = tag.toLowerCase().split("-")[0] ?? "";
+    if (language in CATALOGUES) return language as Language;
+  }
+  return "en";
+}
+
+/** The page's language, with its texts, times and numbers. Elements follow it with `Localized`. */
+class Locale {
+  language: Language = "en";
+  readonly hosts = new Set<ReactiveControllerHost>();
+
+  use(language: Language): void {
+    this.language = language;
+    document.documentElement.lang = language;
+    for (const host of this.hosts) host.requestUpdate();
+  }
+
+  text(key: Key, values: Record<string, string | number> = {}): string {
+    return CATALOGUES[this.language][key].replaceAll(/\{(\w+)\}/g, (_, name: string) => String(values[name] ?? ""));
+  }
+}
+
+export const locale = new Locale();
+
+export function t(key: Key, values?: Record<string, string | number>): string {
+  return locale.text(key, values);
+}
+
+/** Renders an element again when the language changes. */
+export class Localized implements ReactiveController {
+  constructor(private readonly host: ReactiveControllerHost) {
+    host.addController(this);
+  }
+
+  hostConnected(): void {
+    locale.hosts.add(this.host);
+  }
+
+  hostDisconnected(): void {
+    locale.hosts.delete(this.host);
+  }
+}

@@ -1,0 +1,119 @@
+import { css, html, LitElement, nothing, type TemplateResult } from "lit";
+import { customElement, property, query } from "lit/decorators.js";
+import type { Session } from "../api";
+import type { Chat } from "../chat/chat";
+import type { Message } from "../chat/message";
+import { Localized } from "../i18n/locale";
+import "./chat-header";
+import "./composer";
+import type { Composer } from "./composer";
+import "./demo";
+import "./link-line";
+import "./messages";
+import type { MessagesView } from "./messages";
+import { base } from "./styles";
+import "./welcome";
+
+/** One conversation: header, messages, and where to write. Tells what its header and its connection line tell. */
+@customElement("chatbox-chat")
+export class ChatView extends LitElement {
+  static override styles = [
+    base,
+    css`
+      :host {
+        display: flex;
+        flex-direction: column;
+        min-width: 0;
+        height: 100%;
+      }
+      .middle {
+        position: relative;
+        display: grid;
+        flex: 1;
+        min-height: 0;
+      }
+      .middle > * {
+        grid-area: 1 / 1;
+        min-height: 0;
+        min-width: 0;
+      }
+      .write {
+        width: 100%;
+        max-width: calc(var(--chatbox-measure) + 1rem);
+        margin: 0 auto;
+        padding: 0 0.75rem calc(0.35rem + env(safe-area-inset-bottom));
+      }
+    `,
+  ];
+
+  @property({ attribute: false }) chat!: Chat;
+  @property({ attribute: false }) session: Session | undefined;
+  /** renders again when it changes; the chat changes in place */
+  @property({ type: Number }) revision = 0;
+  @property({ type: Boolean }) narrow = false;
+  @property({ type: Boolean }) demo = false;
+  @property({ type: Boolean }) editing = false;
+  @query("chatbox-composer") private readonly composer!: Composer | null;
+  @query("chatbox-messages") private readonly messages!: MessagesView | null;
+
+  constructor() {
+    super();
+    new Localized(this);
+  }
+
+  override focus(): void {
+    this.composer?.focus();
+  }
+
+  protected override render(): TemplateResult {
+    const { chat, revision } = this;
+    return html`<chatbox-header
+        .chat=${chat}
+        .session=${this.session}
+        .revision=${revision}
+        ?narrow=${this.narrow}
+        ?editing=${this.editing}
+        @list=${this.pass}
+        @new=${this.pass}
+        @rename=${this.pass}
+      ></chatbox-header>
+      ${this.demo ? html`<chatbox-demo></chatbox-demo>` : nothing}
+      <div class="middle">
+        <chatbox-link-line .link=${chat.link} @reconnect=${() => chat.reconnect()} @new=${this.pass}></chatbox-link-line>
+        ${this.renderMiddle()}
+      </div>
+      <div class="write">
+        <chatbox-composer
+          ?answering=${chat.answering}
+          ?disabled=${chat.link.is === "stopped"}
+          .partner=${chat.facts.staffName ?? ""}
+          @say=${(event: CustomEvent<string>) => this.say(event.detail)}
+          @stop=${() => chat.stop()}
+          @typed=${() => chat.typed()}
+        ></chatbox-composer>
+      </div>`;
+  }
+
+  private renderMiddle(): TemplateResult | typeof nothing {
+    const { chat } = this;
+    const empty = chat.log.messages.length === 0 && chat.log.expected === null;
+    if (empty && chat.reading === "read") return html`<chatbox-welcome @say=${(event: CustomEvent<string>) => this.say(event.detail)}></chatbox-welcome>`;
+    return html`<chatbox-messages
+      .chat=${chat}
+      .revision=${this.revision}
+      @regenerate=${() => chat.regenerate()}
+      @retry=${(event: CustomEvent<Message>) => chat.retry(event.detail)}
+      @discard=${(event: CustomEvent<Message>) => chat.discard(event.detail)}
+    ></chatbox-messages>`;
+  }
+
+  private say(text: string): void {
+    this.chat.say(text);
+    this.messages?.toEnd();
+    this.composer?.focus();
+  }
+
+  private pass(event: Event): void {
+    this.dispatchEvent(new CustomEvent(event.type, { detail: (event as CustomEvent).detail }));
+  }
+}

@@ -1,0 +1,190 @@
+import { css, html, LitElement, nothing, type PropertyValues, type TemplateResult } from "lit";
+import { customElement, property, query, state } from "lit/decorators.js";
+import { Localized, t } from "../i18n/locale";
+import { icon } from "./icons";
+import { base } from "./styles";
+
+/** The server's limit, in characters as it counts them: code points. */
+const LIMIT = 10_000;
+const NEAR = 9_000;
+const TALLEST = 220;
+
+/** Where a message is written. Tells `say` with the text, `stop` and `typed`. */
+@customElement("chatbox-composer")
+export class Composer extends LitElement {
+  static override styles = [
+    base,
+    css`
+      :host {
+        display: block;
+      }
+      form {
+        display: flex;
+        align-items: flex-end;
+        gap: 0.35rem;
+        padding: 0.4rem;
+        border: 1px solid var(--chatbox-line-strong);
+        border-radius: 20px;
+        background: var(--chatbox-surface);
+        box-shadow: var(--chatbox-shadow);
+        transition: border-color 0.15s;
+      }
+      form:focus-within {
+        border-color: var(--chatbox-accent);
+        outline: 1px solid var(--chatbox-accent);
+      }
+      textarea {
+        flex: 1;
+        min-width: 0;
+        height: 2.6rem;
+        padding: 0.52rem 0.5rem 0.52rem 0.8rem;
+        border: 0;
+        outline: 0;
+        resize: none;
+        background: none;
+        font-size: max(1rem, 16px);
+        line-height: 1.5;
+      }
+      textarea:focus-visible {
+        outline: 0;
+      }
+      textarea::placeholder {
+        color: var(--chatbox-ink-soft);
+        opacity: 1;
+      }
+      .round {
+        display: grid;
+        place-items: center;
+        width: 2.6rem;
+        height: 2.6rem;
+        border-radius: 14px;
+        flex: none;
+        transition: background 0.15s, opacity 0.15s;
+      }
+      .send {
+        background: var(--chatbox-accent);
+        color: var(--chatbox-on-accent);
+      }
+      .send:hover:not(:disabled) {
+        background: var(--chatbox-accent-strong);
+      }
+      .send:disabled {
+        background: var(--chatbox-hover);
+        color: var(--chatbox-ink-soft);
+        opacity: 1;
+      }
+      .stop {
+        background: var(--chatbox-ink);
+        color: var(--chatbox-page);
+      }
+      .under {
+        display: flex;
+        justify-content: space-between;
+        gap: 1rem;
+        height: 1.5rem;
+        padding: 0.3rem 0.9rem 0;
+        font-size: 0.75rem;
+        line-height: 1.2rem;
+        color: var(--chatbox-ink-soft);
+        white-space: nowrap;
+        overflow: hidden;
+      }
+      .over {
+        color: var(--chatbox-bad);
+        font-weight: 600;
+      }
+      @media (hover: none) {
+        .hint {
+          visibility: hidden;
+        }
+      }
+    `,
+  ];
+
+  @property({ type: Boolean }) answering = false;
+  @property({ type: Boolean }) disabled = false;
+  @property() partner = "";
+  @state() private text = "";
+  @query("textarea") private readonly area!: HTMLTextAreaElement;
+
+  constructor() {
+    super();
+    new Localized(this);
+  }
+
+  override focus(): void {
+    this.area?.focus();
+  }
+
+  protected override render(): TemplateResult {
+    const length = this.length;
+    const sendable = length > 0 && length <= LIMIT && !this.disabled;
+    return html`<form @submit=${this.submit}>
+        <textarea
+          rows="1"
+          dir="auto"
+          enterkeyhint="send"
+          aria-label=${t("inputLabel")}
+          placeholder=${this.partner ? t("placeholderStaff", { name: this.partner }) : t("placeholder")}
+          .value=${this.text}
+          ?disabled=${this.disabled}
+          @input=${this.onInput}
+          @keydown=${this.onKey}
+        ></textarea>
+        ${this.answering ? this.renderStop() : nothing}
+        ${this.answering && length === 0
+          ? nothing
+          : html`<button class="round send" type="submit" aria-label=${t("send")} title=${t("send")} ?disabled=${!sendable}>
+              ${icon("send")}
+            </button>`}
+      </form>
+      <div class="under">
+        <span class="hint">${t("inputHint")}</span>
+        ${length > NEAR
+          ? html`<span class=${length > LIMIT ? "over" : ""} role="status">${t("tooLong", { count: length, max: LIMIT })}</span>`
+          : nothing}
+      </div>`;
+  }
+
+  protected override updated(changed: PropertyValues): void {
+    if (!changed.has("text")) return;
+    this.area.style.height = "";
+    if (this.text !== "") this.area.style.height = `${Math.min(this.area.scrollHeight, TALLEST)}px`;
+  }
+
+  private get length(): number {
+    const text = this.text.trim();
+    return text.length <= NEAR ? text.length : [...text].length;
+  }
+
+  private renderStop(): TemplateResult {
+    return html`<button class="round stop" type="button" aria-label=${t("stop")} title=${t("stop")} @click=${() => this.tell("stop")}>
+      ${icon("stop")}
+    </button>`;
+  }
+
+  private onInput(): void {
+    this.text = this.area.value;
+    if (this.text.trim()) this.tell("typed");
+  }
+
+  private onKey(event: KeyboardEvent): void {
+    // An Enter that chooses among an input method's candidates belongs to it (229 is what Safari says then).
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
+    event.preventDefault();
+    this.submit();
+  }
+
+  private submit(event?: Event): void {
+    event?.preventDefault();
+    const text = this.text.trim();
+    if (text === "" || this.length > LIMIT || this.disabled) return;
+    this.text = "";
+    this.area.value = "";
+    this.tell("say", text);
+  }
+
+  private tell(type: string, detail?: string): void {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}
