@@ -147,7 +147,7 @@ class Chat:
     def abandoned(self, session: Session) -> bool:
         """Whether nobody has been connected to the session for ``RECONNECT_TIMEOUT``."""
         room = self._hub.room(session.id)
-        if room and room.listeners or self._replies.running(session.id):
+        if (room and room.listeners) or self._replies.running(session.id):
             return False
         away = time.monotonic() - room.left_at if room else (now_ms() - session.last_activity) / 1000
         return away >= self._settings.reconnect_timeout
@@ -167,7 +167,7 @@ class Chat:
         self._metrics.sessions_created_total.inc()
         return session
 
-    def _greeting(self, session: Session, replay: Replay) -> str:
+    def _greeting(self, session: Session, replay: Replay) -> protocol.Frame:
         metadata = {"resumed": "true" if replay.resumed else "false", "help_state": str(session.help_state)}
         if replay.reason:
             metadata["reason"] = replay.reason

@@ -24,17 +24,15 @@ from chatbox.errors import (
     DatabaseUnavailable,
     ExpiredToken,
     Forbidden,
-    InvalidFormat,
     InvalidToken,
     Refusal,
     StorageError,
-    TooMany,
     Unavailable,
 )
 from chatbox.hub import Hub, Listener, Position
 from chatbox.metrics import Metrics
-from chatbox.outbox import Outbox, Send
-from chatbox.protocol import Authenticate, BadFrame, Close, Inbound
+from chatbox.outbox import Line, Outbox, Send
+from chatbox.protocol import Authenticate, BadFrame, Close, Frame, Inbound
 from chatbox.session import Principal, new_id
 from chatbox.tasks import Tasks
 
@@ -52,15 +50,6 @@ LEEWAY = 30.0
 STORED = (protocol.Say, protocol.SendFile, protocol.Regenerate, protocol.AskHelp)
 
 
-class Line:
-    """The TCP line under a socket, where the server offers it (``scope["extensions"]["chatbox.line"]["line"]``)."""
-
-    missed_ping = False
-
-    def abort(self) -> None:
-        """Drop the line without waiting for anything."""
-
-
 class Connection(Listener, Socket):
     """An accepted socket. Its reader is the task that runs ``run``; nothing else changes its session."""
 
@@ -76,7 +65,7 @@ class Connection(Listener, Socket):
         self.session_id = ""
         self.position = 0
         self.sending: set[str] = set()
-        self._outbox = Outbox(send, tasks)
+        self._outbox = Outbox(line, send, tasks)
         self._line = line
         self._counted = 0
         self._blocked_since: float | None = None
@@ -91,8 +80,11 @@ class Connection(Listener, Socket):
         self._valid_until = principal.expires + (LEEWAY if late else 0.0)
         self._told_of_expiry = False
 
-    def send(self, frame: str, piece: Piece | None = None) -> None:
-        self._outbox.put(frame, self.position, self.session_id, piece)
+    def send(self, frame: Frame, piece: Piece | None = None) -> None:
+        if piece is None:
+            self._outbox.put(frame)
+        else:
+            self._outbox.put_piece(frame, self.session_id, self.position, piece)
 
     def close(self, code: int, reason: str) -> None:
         self._outbox.close(code, reason)

@@ -18,6 +18,7 @@ import msgspec
 from chatbox import protocol
 from chatbox.backplane.base import Backplane, Event, Piece, Removed, Running, Signal, Stored, Turn
 from chatbox.errors import NotFound
+from chatbox.protocol import Frame
 from chatbox.session import STEP, VISIBLE, Entry, Kind, Session
 from chatbox.storage.base import Storage
 from chatbox.tasks import Tasks
@@ -39,7 +40,7 @@ class Listener(ABC):
     sending: set[str]
 
     @abstractmethod
-    def send(self, frame: str, piece: Piece | None = None) -> None:
+    def send(self, frame: Frame, piece: Piece | None = None) -> None:
         """Take a frame; never waits and never raises. ``piece`` allows merging when the socket is slow."""
 
     @abstractmethod
@@ -100,7 +101,7 @@ class Room:
             case Turn():
                 self._turn(event)
             case Signal(frame, but):
-                self._all(frame, but)
+                self._all(Frame(frame), but)
             case Removed():
                 self._removed()
 
@@ -156,7 +157,7 @@ class Room:
         """Move past the next entry and give it to everyone."""
         prev, self.position, self.index = self.position, entry.seq, entry.index
         live = entry.kind is Kind.AI_RESPONSE and self._ends(entry)
-        frame = protocol.entry_frame(entry, prev, live=live) if entry.kind in VISIBLE else ""
+        frame = protocol.entry_frame(entry, prev, live=live) if entry.kind in VISIBLE else None
         for listener in list(self.listeners.values()):
             if entry.message_id in listener.sending:
                 self._acknowledge(listener, entry)
@@ -181,7 +182,7 @@ class Room:
         if entry.kind is Kind.NOTIFICATION:
             listener.send(protocol.entry_frame(entry, None))
 
-    def _all(self, frame: str, but: str = "") -> None:
+    def _all(self, frame: Frame, but: str = "") -> None:
         for listener in list(self.listeners.values()):
             if listener.id != but:
                 listener.send(frame)
@@ -211,7 +212,7 @@ class Hub:
         return len(self._rooms)
 
     async def attach(
-        self, session: Session, listener: Listener, at: Position | Refused | None, greet: Callable[[Replay], str]
+        self, session: Session, listener: Listener, at: Position | Refused | None, greet: Callable[[Replay], Frame]
     ) -> None:
         """Send what the client missed, then everything that comes. ``greet`` makes the first frame.
 
@@ -276,7 +277,7 @@ class Hub:
         return len(entries) > MAX_REPLAY_ENTRIES or size > MAX_REPLAY_BYTES
 
     @staticmethod
-    def _start_fresh(room: Room, listener: Listener, greet: Callable[[Replay], str], reason: Refused | None) -> None:
+    def _start_fresh(room: Room, listener: Listener, greet: Callable[[Replay], Frame], reason: Refused | None) -> None:
         answer = room.answer
         start = answer.turn.index * STEP if answer else room.position
         listener.send(greet(Replay(start, False, reason)))
@@ -286,7 +287,7 @@ class Hub:
 
     @staticmethod
     def _start_resumed(
-        room: Room, listener: Listener, greet: Callable[[Replay], str], seq: int, missed: list[Entry]
+        room: Room, listener: Listener, greet: Callable[[Replay], Frame], seq: int, missed: list[Entry]
     ) -> None:
         listener.send(greet(Replay(seq, True)))
         room.join(listener, seq)

@@ -276,6 +276,30 @@ def _required(field: str, value: str) -> str:
 # -- server to client --------------------------------------------------------------------------------------------------
 
 
+class Frame(str):
+    """An outbound text frame. However many sockets it goes to, it is encoded once."""
+
+    __slots__ = ("_wire",)
+
+    @property
+    def wire(self) -> bytes:
+        """The whole WebSocket frame: FIN, text, not masked (RFC 6455, 5.2)."""
+        try:
+            return self._wire
+        except AttributeError:
+            payload = self.encode()
+            self._wire: bytes = _head(len(payload)) + payload
+            return self._wire
+
+
+def _head(size: int) -> bytes:
+    if size < 126:
+        return bytes((0x81, size))
+    if size < 1 << 16:
+        return b"\x81\x7e" + size.to_bytes(2)
+    return b"\x81\x7f" + size.to_bytes(8)
+
+
 class Model(msgspec.Struct, frozen=True):
     """A model that the user can choose."""
 
@@ -312,8 +336,8 @@ class _Frame(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 _json = msgspec.json.Encoder()
 
 
-def _text(frame: _Frame) -> str:
-    return _json.encode(frame).decode()
+def _text(frame: _Frame) -> Frame:
+    return Frame(_json.encode(frame), "utf-8")
 
 
 def rfc3339(ms: int) -> str:
@@ -328,7 +352,7 @@ def _prev(prev: int, seq: int) -> int | None:
 
 def connection_status(
     *, session_id: str, user_id: str, models: Sequence[Model], epoch: str, seq: int, metadata: Mapping[str, str]
-) -> str:
+) -> Frame:
     """The first frame of every socket."""
     return _text(
         _Frame(
@@ -343,13 +367,13 @@ def connection_status(
     )
 
 
-def ack(session_id: str, message_id: str, seq: int, prev: int | None = None) -> str:
+def ack(session_id: str, message_id: str, seq: int, prev: int | None = None) -> Frame:
     """The acknowledgement of a stored frame. ``prev`` None: a resend's, which repeats an old position."""
     place = None if prev is None else _prev(prev, seq)
     return _text(_Frame(type="ack", session_id=session_id, message_id=message_id, seq=seq, prev=place))
 
 
-def entry_frame(entry: Entry, prev: int | None, *, live: bool = False) -> str:
+def entry_frame(entry: Entry, prev: int | None, *, live: bool = False) -> Frame:
     """A stored entry. ``prev`` None leaves the position out. A ``live`` answer only closes its stream (its pieces were
     sent); otherwise it is given whole and replaces what the client has."""
     content, metadata = entry.content, entry.metadata
@@ -386,33 +410,33 @@ def piece_head(session_id: str, answer_id: str) -> str:
     return _text(shared)[:-1]
 
 
-def piece(head: str, seq: int, prev: int, content: str) -> str:
+def piece(head: str, seq: int, prev: int, content: str) -> Frame:
     """One piece of a streamed answer, from its answer's prepared head."""
     place = "" if prev == seq - 1 else f',"prev":{prev}'
-    return f'{head},"seq":{seq}{place},"content":{_json.encode(content).decode()}}}'
+    return Frame(f'{head},"seq":{seq}{place},"content":{_json.encode(content).decode()}}}')
 
 
-def loading(session_id: str, answer_id: str, replaces: str | None) -> str:
+def loading(session_id: str, answer_id: str, replaces: str | None) -> Frame:
     metadata = {"replaces": replaces} if replaces else None
     return _text(_Frame(type="loading", session_id=session_id, message_id=answer_id, metadata=metadata))
 
 
-def typing_indicator(session_id: str, sender: Sender) -> str:
+def typing_indicator(session_id: str, sender: Sender) -> Frame:
     return _text(_Frame(type="typing_indicator", session_id=session_id, sender=sender))
 
 
-def notice(session_id: str, event: str, **metadata: str) -> str:
+def notice(session_id: str, event: str, **metadata: str) -> Frame:
     """A notification that is not part of the log."""
     return _text(_Frame(type="notification", session_id=session_id, metadata={"event": event, **metadata}))
 
 
-def pong(message_id: str) -> str:
+def pong(message_id: str) -> Frame:
     return _text(_Frame(type="pong", message_id=message_id))
 
 
 def error(
     refusal: Refusal, *, session_id: str | None = None, message_id: str | None = None, recoverable: bool | None = None
-) -> str:
+) -> Frame:
     """A refusal as a frame. ``recoverable`` overrides what the refusal says of itself."""
     stays = refusal.recoverable if recoverable is None else recoverable
     body = _ErrorBody(refusal.code, refusal.message, stays, refusal.retry_after)

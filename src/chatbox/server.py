@@ -15,6 +15,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from chatbox.app import App, create_app
 from chatbox.config import Config
+from chatbox.outbox import Line
 
 log = structlog.get_logger(component="server")
 
@@ -24,8 +25,17 @@ MAX_FRAGMENTS = 1000
 ABUSE = 1008
 
 
-class Line(WebSocketsSansIOProtocol):
+class SocketLine(WebSocketsSansIOProtocol, Line):
     """A WebSocket's TCP line: offers itself to the endpoint, and refuses messages in a thousand fragments."""
+
+    def offer(self, frame: bytes) -> bool:
+        """Write past uvicorn's ``send``, which takes twice as long for the same bytes."""
+        if self.disconnected or self.close_sent:
+            return True
+        if not self.writable.is_set():
+            return False
+        self.transport.write(frame)
+        return True
 
     @property
     def missed_ping(self) -> bool:
@@ -117,7 +127,7 @@ def settings_for(app: App) -> uvicorn.Config:
         host=config.server_host,
         port=config.server_port,
         http=Request,
-        ws=Line,
+        ws=SocketLine,
         loop="auto",
         lifespan="on",
         log_config=None,
