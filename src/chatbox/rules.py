@@ -124,8 +124,8 @@ def unready(settings: Settings, providers: Sequence[ProviderSettings]) -> Iterat
 
 def unfilled(settings: Settings, providers: Sequence[ProviderSettings]) -> Iterator[Problem]:
     """Values that still hold a placeholder."""
-    for name in set(type(settings).model_fields) - {"jwt_secret", "llm_system_prompt"}:
-        if is_left_open(getattr(settings, name)):
+    for name in Settings.model_fields:
+        if name not in ("jwt_secret", "llm_system_prompt") and is_left_open(getattr(settings, name)):
             yield name, "holds a placeholder; give the real value"
     for provider in providers:
         if is_placeholder(provider.api_key) or is_left_open(provider.endpoint) or is_unfilled(provider.model):

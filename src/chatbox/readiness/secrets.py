@@ -22,8 +22,10 @@ _PAIR = re.compile(
 _COMMENT = re.compile(r"(?:^|\s)#.*$")
 _FALLBACK = re.compile(r"\$\{[^}:=-]*:?[-=]([^}]*)\}")
 _PASSWORD_IN_ADDRESS = re.compile(r"://[^/\s:@]*:([^@\s/]+)@")
-_SECRET = re.compile(r"(?:^|[_.-])(?:pass|passwd|password|passphrase|secret|token|keys?|credentials?|apikey)$", re.I)
-_NO_SECRET = re.compile(r"^key$|public[_-]?key$", re.I)
+_SECRET = re.compile(
+    r"(?:^|[_.-])(?:pass|passwd|password|passphrase|secret|token|keys?|credentials?|apikey)$", re.IGNORECASE
+)
+_NO_SECRET = re.compile(r"^key$|public[_-]?key$", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{4,}={0,2}")
 _BLOCK = re.compile(r"[|>][+-]?\d?")
 
