@@ -17,7 +17,7 @@ export interface Session {
   last_activity: string;
   is_active: boolean;
   message_count: number;
-  help_requested: boolean;
+  help_state: string;
   admin_assisted: boolean;
   share_token?: string | null;
 }

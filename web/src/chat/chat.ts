@@ -109,6 +109,7 @@ export class Chat implements ConnectionEvents {
   say(content: string): void {
     const at = new Date().toISOString();
     const id = this.enqueue({ type: "user_message", content }, at);
+    this.typedAt = 0;
     this.log.addUnsent(unsent(id, content, at));
     this.touch();
   }

@@ -141,12 +141,12 @@ export class SessionRow extends LitElement {
   }
 
   private renderBadges(): unknown[] {
-    const { is_active, help_requested, share_token, admin_assisted } = this.session;
+    const { is_active, help_state, share_token, admin_assisted } = this.session;
     const badge = (shown: unknown, key: Key, kind: string): unknown =>
       shown ? html`<span class="badge ${kind}">${t(key)}</span>` : nothing;
     return [
       badge(is_active, "badgeActive", "active"),
-      badge(help_requested && !admin_assisted, "badgeHelp", ""),
+      badge(help_state === "asked" || help_state === "told", "badgeHelp", ""),
       badge(admin_assisted, "badgeStaff", ""),
       badge(share_token, "badgeShared", "quiet"),
     ];
