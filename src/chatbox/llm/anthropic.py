@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from itertools import dropwhile
 from typing import Any
 
 import msgspec
 
-from chatbox.errors import ProviderError, ProviderUnreachable
-from chatbox.llm.base import End, Event, Piece, Prompt, ProviderSettings, Turn, Usage
+from chatbox.llm.base import End, Event, Prompt, ProviderSettings, Turn, Usage
 from chatbox.llm.history import joined
 from chatbox.llm.http import Answer, AnswerStream, HttpProvider
 
@@ -53,17 +52,12 @@ def request_body(settings: ProviderSettings, turns: Sequence[Turn]) -> bytes:
 
 
 class MessageAnswer(Answer):
-    def __init__(self, failure: Callable[[int, str], ProviderError]) -> None:
-        self._failure = failure
-        self._stop_reason: str | None = None
-        self._counts: Counts | None = None
+    _stop_reason: str | None = None
+    _counts: Counts | None = None
 
-    def take(self, events: Sequence[bytes]) -> list[Event]:
-        text = "".join([self._text(decode(data)) for data in events])
-        return [Piece(text)] if text else []
-
-    def _text(self, event: StreamEvent) -> str:
-        """The text that an event brings. Kinds of events that are not named here say nothing to a user."""
+    def _text(self, data: bytes) -> str:
+        """Kinds of events that are not named here say nothing to a user."""
+        event = decode(data)
         match event.type:
             case "content_block_delta" if event.delta:
                 return event.delta.text
@@ -74,7 +68,7 @@ class MessageAnswer(Answer):
             case "message_delta":
                 self._take_delta(event)
             case "message_stop":
-                self.done = True
+                self.over = True
             case "error":
                 error = event.error or Failure()
                 raise self._failure(STATUS.get(error.type, 500), f"{error.type} {error.message}")
@@ -87,11 +81,9 @@ class MessageAnswer(Answer):
         if event.usage:
             self._counts = event.usage.filled_from(self._counts or Counts())
 
-    def end(self) -> list[Event]:
-        if not self.done:
-            raise ProviderUnreachable("the stream ended before the answer did")
-        usage = [self._counts.usage] if self._counts else []
-        return [*usage, End("length" if self._stop_reason in CUT else "stop")]
+    def _last(self) -> list[Event]:
+        end = End("length" if self._stop_reason in CUT else "stop")
+        return [self._counts.usage, end] if self._counts else [end]
 
 
 class Counts(msgspec.Struct):

@@ -15,8 +15,8 @@ from urllib.parse import quote, urljoin
 
 import msgspec
 
-from chatbox.errors import ProviderError, ProviderUnreachable
-from chatbox.llm.base import End, Event, File, Piece, Prompt, ProviderSettings, Turn, Usage
+from chatbox.errors import ProviderError
+from chatbox.llm.base import End, Event, Prompt, ProviderSettings, Turn, Usage
 from chatbox.llm.http import Answer, AnswerStream, HttpProvider, RequestRefused, Response, file_at
 
 PATH = "/chat-messages"
@@ -53,7 +53,7 @@ class Dify(HttpProvider):
                     for event in events:
                         yield event
         finally:
-            if answer.task_id and not answer.done:
+            if answer.task_id and not answer.over:
                 self._stop(answer.task_id, prompt.user_id)
         for event in answer.end():
             yield event
@@ -103,27 +103,21 @@ def opening(turns: Sequence[Turn]) -> str:
 
 class DifyAnswer(Answer):
     def __init__(self, failure: Callable[[int, str], ProviderError], endpoint: str) -> None:
+        super().__init__(failure)
         self.task_id = ""
-        self._failure = failure
         self._endpoint = endpoint
         self._conversation_id = ""
-        self._text: list[str] = []
+        self._so_far: list[str] = []
         self._by_agent = False
         self._counts: Counts | None = None
 
-    def take(self, events: Sequence[bytes]) -> list[Event]:
-        texts: list[str] = []
-        files: list[File] = []
-        for data in events:
-            event = decode(data)
-            self.task_id = event.task_id or self.task_id
-            self._conversation_id = event.conversation_id or self._conversation_id
-            if text := self._said(event):
-                self._text.append(text)
-                texts.append(text)
-            if event.event == "message_file" and event.belongs_to != "user":
-                files += file_at(urljoin(self._endpoint, event.url))
-        return [Piece("".join(texts)), *files] if texts else [*files]
+    def _text(self, data: bytes) -> str:
+        event = decode(data)
+        self.task_id = event.task_id or self.task_id
+        self._conversation_id = event.conversation_id or self._conversation_id
+        text = self._said(event)
+        self._so_far.append(text)
+        return text
 
     def _said(self, event: StreamEvent) -> str:
         """The text that an event adds. Others (workflow steps, speech) say nothing to a user."""
@@ -135,24 +129,24 @@ class DifyAnswer(Answer):
                 return self._rest_of(event.answer, "") if self._by_agent else event.answer
             case "message_replace":
                 return self._rest_of(event.answer, f"\n\n{event.answer}")
+            case "message_file" if event.belongs_to != "user":
+                self._files += file_at(urljoin(self._endpoint, event.url))
             case "message_end":
-                self.done = True
+                self.over = True
                 self._counts = event.metadata.usage if event.metadata else None
             case "error":
-                self.done = True
+                self.over = True
                 raise self._failure(event.status or 500, f"{event.code} {event.message}")
         return ""
 
     def _rest_of(self, whole: str, otherwise: str) -> str:
         """What a whole answer adds to the text so far, which can't be taken back when it is another."""
-        so_far = "".join(self._text)
+        so_far = "".join(self._so_far)
         return whole.removeprefix(so_far) if whole.startswith(so_far) else otherwise
 
-    def end(self) -> list[Event]:
-        if not self.done:
-            raise ProviderUnreachable("the stream ended before the answer did")
-        usage = [Usage(self._counts.prompt_tokens, self._counts.completion_tokens)] if self._counts else []
-        return [*usage, End(state=self._conversation_id)]
+    def _last(self) -> list[Event]:
+        end = End(state=self._conversation_id)
+        return [Usage(self._counts.prompt_tokens, self._counts.completion_tokens), end] if self._counts else [end]
 
 
 class Counts(msgspec.Struct):

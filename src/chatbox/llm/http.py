@@ -11,7 +11,7 @@ import email.utils
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import ClassVar, Self
@@ -21,7 +21,7 @@ import aiohttp
 import msgspec
 
 from chatbox.errors import ProviderBusy, ProviderError, ProviderRefused, ProviderTimeout, ProviderUnreachable
-from chatbox.llm.base import CONNECT_TIMEOUT, Event, File, Provider, ProviderSettings
+from chatbox.llm.base import CONNECT_TIMEOUT, Event, File, Piece, Provider, ProviderSettings
 from chatbox.llm.sse import EventDecoder
 
 MAX_BODY = 8 << 20
@@ -163,16 +163,50 @@ class Answer(ABC):
     comes_whole: ClassVar[bool] = False
     """The vendor's kind of server may ignore that a stream was asked for, and send one JSON object."""
 
-    done = False
-    """The event that ends the answer was there."""
+    def __init__(self, failure: Callable[[int, str], ProviderError]) -> None:
+        self.over = False
+        """There is nothing more to read: the last event was there, or an error."""
+        self._failure = failure
+        self._files: list[File] = []
+        self._error: ProviderError | None = None
 
-    @abstractmethod
     def take(self, events: Sequence[bytes]) -> list[Event]:
-        """What these events say, their text as one piece. They came together, each the vendor's JSON."""
+        """What these events say; they came together, so their text is one piece. What precedes an error counts."""
+        texts: list[str] = []
+        try:
+            for data in events:
+                texts.append(self._text(data))
+                if self.over:
+                    break
+        except msgspec.MsgspecError as error:
+            self._fail(ProviderRefused(f"malformed event: {error}"))
+        except ProviderError as error:
+            self._fail(error)
+        text, files, self._files = "".join(texts), self._files, []
+        return [Piece(text), *files] if text else [*files]
+
+    def end(self) -> list[Event]:
+        """The last of it. Raises the error that ended the answer, if any."""
+        if self._error is not None:
+            raise self._error
+        if not self._is_complete():
+            raise ProviderUnreachable("the stream ended before the answer did")
+        return self._last()
+
+    def _fail(self, error: ProviderError) -> None:
+        self._error = error
+        self.over = True
 
     @abstractmethod
-    def end(self) -> list[Event]:
-        """The last of it. Raises ``ProviderUnreachable`` when the stream broke off before the answer's end."""
+    def _text(self, data: bytes) -> str:
+        """The text in an event. Notes what else is in it."""
+
+    @abstractmethod
+    def _last(self) -> list[Event]:
+        """What a complete answer ends with."""
+
+    def _is_complete(self) -> bool:
+        return self.over
 
 
 class AnswerStream:
@@ -190,12 +224,9 @@ class AnswerStream:
         return self
 
     async def __anext__(self) -> list[Event]:
-        try:
-            while not self._answer.done and (texts := await self._texts()):
-                if events := self._answer.take(texts):
-                    return events
-        except msgspec.MsgspecError as error:
-            raise ProviderRefused(f"malformed response: {error}") from None
+        while not self._answer.over and (texts := await self._texts()):
+            if events := self._answer.take(texts):
+                return events
         await self._finish()
         raise StopAsyncIteration
 

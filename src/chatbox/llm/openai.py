@@ -6,14 +6,13 @@ its dialect as a refusal tells it to, and keeps that.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
-from chatbox.errors import ProviderError, ProviderUnreachable
-from chatbox.llm.base import End, Event, File, Piece, Prompt, ProviderSettings, Usage
+from chatbox.llm.base import End, Event, Prompt, ProviderSettings, Usage
 from chatbox.llm.http import Answer, AnswerStream, HttpProvider, RequestRefused, Response, file_at
 
 PATH = "/chat/completions"
@@ -89,47 +88,39 @@ def request_body(settings: ProviderSettings, prompt: Prompt, dialect: Dialect) -
 
 class ChatAnswer(Answer):
     comes_whole = True
+    _finish: str | None = None
+    _counts: Counts | None = None
 
-    def __init__(self, failure: Callable[[int, str], ProviderError]) -> None:
-        self._failure = failure
-        self._finish: str | None = None
-        self._usage: Counts | None = None
+    def _text(self, data: bytes) -> str:
+        if data == DONE:
+            self.over = True
+            return ""
+        chunk = decode(data)
+        if chunk.error is not None:
+            raise self._failure(*meaning(chunk.error))
+        self._counts = chunk.usage or self._counts
+        return self._choice(chunk.choices[0]) if chunk.choices else ""
 
-    def take(self, events: Sequence[bytes]) -> list[Event]:
-        texts: list[str] = []
-        files: list[File] = []
-        for data in events:
-            if data == DONE:
-                self.done = True
-                break
-            chunk = decode(data)
-            if chunk.choices:
-                self._take_choice(chunk.choices[0], texts, files)
-            if chunk.usage is not None:
-                self._usage = chunk.usage
-            if chunk.error is not None:
-                raise self._failure(*meaning(chunk.error))
-        text = "".join(texts)
-        return [Piece(text), *files] if text else [*files]
-
-    def _take_choice(self, choice: Choice, texts: list[str], files: list[File]) -> None:
-        delta = choice.delta or choice.message
+    def _choice(self, choice: Choice) -> str:
         self._finish = choice.finish_reason or self._finish
-        if delta is None:
-            return
-        if type(delta.content) is str:
-            texts.append(delta.content)
-        if delta.refusal:
-            texts.append(delta.refusal)
-        for part in (*(delta.images or ()), *(delta.content if isinstance(delta.content, list) else ())):
-            texts.append(part.text)
-            files += file_at(part.image_url.url) if part.image_url else []
+        delta = choice.delta or choice.message or Delta()
+        if type(delta.content) is str and not (delta.images or delta.refusal):
+            return delta.content
+        return (delta.refusal or "") + self._parts(delta)
 
-    def end(self) -> list[Event]:
-        if not self.done and self._finish is None:
-            raise ProviderUnreachable("the stream ended before the answer did")
-        usage = [Usage(self._usage.prompt_tokens or 0, self._usage.completion_tokens or 0)] if self._usage else []
-        return [*usage, End("length" if self._finish == "length" else "stop")]
+    def _parts(self, delta: Delta) -> str:
+        """The text of an answer in parts; its images become files."""
+        parts = [Part(delta.content)] if isinstance(delta.content, str) else delta.content or []
+        for part in (*parts, *(delta.images or ())):
+            self._files += file_at(part.image_url.url) if part.image_url else []
+        return "".join([part.text for part in parts])
+
+    def _is_complete(self) -> bool:
+        return self.over or self._finish is not None
+
+    def _last(self) -> list[Event]:
+        end = End("length" if self._finish == "length" else "stop")
+        return [self._counts.usage, end] if self._counts else [end]
 
 
 class ImageUrl(msgspec.Struct):
@@ -156,6 +147,10 @@ class Choice(msgspec.Struct):
 class Counts(msgspec.Struct):
     prompt_tokens: int | None = 0
     completion_tokens: int | None = 0
+
+    @property
+    def usage(self) -> Usage:
+        return Usage(self.prompt_tokens or 0, self.completion_tokens or 0)
 
 
 class Failure(msgspec.Struct):
