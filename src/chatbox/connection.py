@@ -34,6 +34,7 @@ from chatbox.metrics import Metrics
 from chatbox.outbox import Line, Outbox, Send
 from chatbox.protocol import Authenticate, BadFrame, Close, Frame, Inbound
 from chatbox.session import Principal, new_id
+from chatbox.strictjson import MAX_INT
 from chatbox.tasks import Tasks
 
 log = structlog.get_logger(component="connection")
@@ -305,7 +306,7 @@ def _asked(query: Mapping[str, str]) -> Asked:
     last = query.get("last_seq", "")
     if not last:
         return Asked(session_id)
-    seq = int(last) if last.isascii() and last.isdigit() and len(last) <= 16 else protocol.MAX_INT
+    seq = int(last) if last.isascii() and last.isdigit() and len(last) <= 16 else MAX_INT
     return Asked(session_id, Position(query.get("epoch", ""), seq))
 
 

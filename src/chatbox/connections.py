@@ -8,7 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from chatbox.errors import TooManyConnections, Unavailable
 from chatbox.metrics import Metrics
@@ -57,6 +57,8 @@ class Connections:
         self._by_user: defaultdict[str, set[Socket]] = defaultdict(set)
         self._clients: dict[tuple[str, str, str], Socket] = {}
         self._count = 0
+        self._empty = asyncio.Event()
+        self._empty.set()
         self.draining = False
 
     def __len__(self) -> int:
@@ -78,6 +80,7 @@ class Connections:
         """Count the socket while it is open."""
         self._by_user[socket.user_id].add(socket)
         self._count += 1
+        self._empty.clear()
         self._metrics.websocket_connections_total.inc()
         start = time.monotonic()
         try:
@@ -119,8 +122,9 @@ class Connections:
         """Close all sockets at once; those still there at ``deadline`` (monotonic s) are dropped."""
         for socket in self._all():
             socket.close(Close.DRAINING, "the server is going down")
-        while self._count and time.monotonic() < deadline:
-            await asyncio.sleep(0.02)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                await self._empty.wait()
         for socket in self._all():
             socket.abort()
 
@@ -139,6 +143,8 @@ class Connections:
         if socket in sockets:
             sockets.remove(socket)
             self._count -= 1
+        if not self._count:
+            self._empty.set()
         if not sockets:
             self._by_user.pop(socket.user_id, None)
         key = (socket.user_id, socket.session_id, socket.client)

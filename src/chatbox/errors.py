@@ -9,17 +9,21 @@
     │   ├── NotFound           absent, or not yours: the two look the same
     │   ├── Conflict           the state does not allow it
     │   ├── TooMany            a limit; carries when to come back; TooManyConnections
-    │   └── Unavailable        a dependency failed; worth another try: DatabaseUnavailable, ModelUnavailable, ModelTooSlow
+    │   └── Unavailable        worth another try: DatabaseUnavailable, ModelUnavailable, ModelTooSlow
     ├── StorageError           the store can't do it
     │   ├── StorageBusy        transient: the same call may succeed later
     │   ├── StorageLocked      another process has the file
     │   ├── StorageCorrupt     a row that can't be decrypted or decoded
     │   └── Fenced             a late writer; someone else owns the answer now
-    └── ProviderError          a model did not answer
-        ├── ProviderBusy       transient: rate limit or overload; may say when to retry
-        ├── ProviderUnreachable  transient: no connection, reset, 5xx
-        ├── ProviderTimeout    a deadline passed
-        └── ProviderRefused    permanent: wrong key, unknown model, bad request
+    ├── ProviderError          a model did not answer
+    │   ├── ProviderBusy       transient: rate limit or overload; may say when to retry
+    │   ├── ProviderUnreachable  transient: no connection, reset, 5xx
+    │   ├── ProviderTimeout    a deadline passed
+    │   └── ProviderRefused    permanent: wrong key, unknown model, bad request
+    └── ClientError            in the Python client
+        ├── ConnectionLost     transient: the client connects again by itself
+        ├── TooManyPending     too much waits for the connection; nothing was taken
+        └── Ended              the client is closed, for good: Deleted, Replaced
 
 Retry is decided by type (``transient``), never by text.
 """
@@ -199,3 +203,31 @@ class ProviderTimeout(ProviderError):
 
 class ProviderRefused(ProviderError):
     """The provider will not answer this request: wrong key, unknown model, malformed request or stream."""
+
+
+class ClientError(ChatboxError):
+    """Raised in the Python client, beside the refusals that it passes on."""
+
+
+class ConnectionLost(ClientError):
+    """No connection now. ``wait`` (s) is what the server asked for, if it did."""
+
+    def __init__(self, reason: str, wait: float | None = None) -> None:
+        super().__init__(reason)
+        self.wait = wait
+
+
+class TooManyPending(ClientError):
+    """Too many messages wait for the connection; this one was not taken."""
+
+
+class Ended(ClientError):
+    """The client has ended and will not connect again."""
+
+
+class Deleted(Ended):
+    """The session was deleted."""
+
+
+class Replaced(Ended):
+    """A newer connection with the same ``client`` has taken over."""

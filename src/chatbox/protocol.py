@@ -6,20 +6,19 @@ used, and the text is sanitised (NUL removed, trimmed; never HTML-escaped) befor
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
+from chatbox import strictjson
 from chatbox.errors import InvalidFormat, MissingField, Refusal
 from chatbox.session import Entry, Kind, Sender, new_id
+from chatbox.strictjson import MAX_INT
 
 SUBPROTOCOL = "chatbox.v1"
-MAX_DEPTH = 32
-MAX_INT = 2**53
 CLOCK_AHEAD = timedelta(minutes=1)
 
 
@@ -138,7 +137,7 @@ def decode(text: str, *, now: datetime | None = None) -> Inbound:
     """The command in a client's text frame. Raises ``BadFrame`` with INVALID_FORMAT or MISSING_FIELD."""
     raw: object = None
     try:
-        raw = _strict_json(text)
+        raw = strictjson.loads(text)
         fields = msgspec.convert(raw, _Fields)
         _check(fields, now or datetime.now(UTC))
         return _command(fields)
@@ -146,52 +145,6 @@ def decode(text: str, *, now: datetime | None = None) -> Inbound:
         raise BadFrame(_refusal(raw, str(error)), _id_of(raw)) from None
     except Refusal as refusal:
         raise BadFrame(refusal, _id_of(raw)) from None
-
-
-def _strict_json(text: str) -> object:
-    try:
-        raw = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_int=_bounded_int)
-        text.encode()
-        if "\\u" in text:
-            json.dumps(raw, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise InvalidFormat("The text has half a surrogate pair.") from None
-    except RecursionError:
-        raise InvalidFormat("The JSON is nested too deeply.") from None
-    except ValueError as error:
-        raise InvalidFormat("The frame is not valid JSON.") from error
-    if _depth(raw) > MAX_DEPTH:
-        raise InvalidFormat("The JSON is nested too deeply.")
-    if not isinstance(raw, dict):
-        raise InvalidFormat("A frame is a JSON object.")
-    return raw
-
-
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise InvalidFormat("A key occurs twice.")
-    return found
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise InvalidFormat(f"{name} is not JSON.")
-
-
-def _bounded_int(digits: str) -> int:
-    if len(digits) > 17 or abs(int(digits)) > MAX_INT:
-        raise InvalidFormat("An integer is beyond 2^53.")
-    return int(digits)
-
-
-def _depth(value: object) -> int:
-    """Nesting of objects and arrays; stops counting one past the limit."""
-    level, deepest = [value], 0
-    while level and deepest <= MAX_DEPTH:
-        boxes = [item for item in level if isinstance(item, dict | list)]
-        deepest += bool(boxes)
-        level = [inner for box in boxes for inner in (box.values() if isinstance(box, dict) else box)]
-    return deepest
 
 
 def _refusal(raw: object, detail: str) -> Refusal:
@@ -206,9 +159,8 @@ def _id_of(raw: object) -> str | None:
 
 
 def _check(fields: _Fields, now: datetime) -> None:
-    limit = MAX_CONTENT if fields.type != "auth" else MAX_CONTENT * 2
-    if len(fields.content) > limit:
-        raise InvalidFormat(f"content is longer than {limit} characters.")
+    if len(fields.content) > MAX_CONTENT:
+        raise InvalidFormat(f"content is longer than {MAX_CONTENT} characters.")
     if fields.timestamp is not None and _parse_time(fields.timestamp) > now + CLOCK_AHEAD:
         raise InvalidFormat("timestamp is in the future.")
 
