@@ -23,7 +23,7 @@
     └── ClientError            in the Python client
         ├── ConnectionLost     transient: the client connects again by itself
         ├── TooManyPending     too much waits for the connection; nothing was taken
-        └── Ended              the client is closed, for good: Deleted, Replaced
+        └── Ended              the client is closed, or its session deleted; Replaced: by a newer client
 
 Retry is decided by type (``transient``), never by text.
 """
@@ -222,12 +222,8 @@ class TooManyPending(ClientError):
 
 
 class Ended(ClientError):
-    """The client has ended and will not connect again."""
+    """The client is closed, or its session was deleted."""
 
 
-class Deleted(Ended):
-    """The session was deleted."""
-
-
-class Replaced(Ended):
+class Replaced(ClientError):
     """A newer connection with the same ``client`` has taken over."""

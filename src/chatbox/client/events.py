@@ -1,0 +1,145 @@
+"""What a client is told. Events come in the order of the session's log, each position once."""
+
+from __future__ import annotations
+
+import msgspec
+
+from chatbox.protocol import Model
+
+
+class Ack(msgspec.Struct, frozen=True):
+    """The server has stored it, at this position."""
+
+    message_id: str
+    seq: int
+
+
+class Connected(msgspec.Struct, frozen=True, kw_only=True):
+    """A socket is open. ``resumed``: the same conversation goes on without a gap."""
+
+    session_id: str
+    user_id: str
+    models: tuple[Model, ...]
+    model_id: str | None
+    help_state: str
+    resumed: bool
+
+
+class Disconnected(msgspec.Struct, frozen=True):
+    """The connection was lost, or could not be made; another attempt follows in ``retry_in`` seconds or so."""
+
+    reason: str
+    retry_in: float
+
+
+class Reset(msgspec.Struct, frozen=True):
+    """Forget the conversation: what the server has follows from its beginning. Stored rows were lost (``epoch``), or
+    the session is not there any more and another one has taken its place (``session``)."""
+
+    reason: str
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person said or sent. ``own``: through this client. ``timestamp`` is RFC 3339, empty when ``own``."""
+
+    message_id: str
+    seq: int
+    sender: str
+    content: str = ""
+    own: bool = False
+    timestamp: str = ""
+    model_id: str | None = None
+    file_id: str | None = None
+    file_url: str | None = None
+    metadata: dict[str, str] = {}
+
+
+class Loading(msgspec.Struct, frozen=True):
+    """An answer begins. ``replaces`` is the id of the answer that it takes the place of."""
+
+    message_id: str
+    replaces: str | None = None
+
+
+class Piece(msgspec.Struct, frozen=True):
+    """The next piece of an answer's text."""
+
+    message_id: str
+    text: str
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """A stored answer. ``content`` is the whole text and counts more than the pieces before it."""
+
+    message_id: str
+    seq: int
+    content: str
+    finish_reason: str
+    tokens: int = 0
+    replaces: str | None = None
+    superseded: bool = False
+    timestamp: str = ""
+    model_id: str | None = None
+    metadata: dict[str, str] = {}
+
+
+class StaffJoined(msgspec.Struct, frozen=True):
+    """A member of staff has taken over; the AI is silent."""
+
+    name: str
+    seq: int
+
+
+class StaffLeft(msgspec.Struct, frozen=True):
+    """The AI answers again."""
+
+    name: str
+    seq: int
+
+
+class Typing(msgspec.Struct, frozen=True):
+    """Someone else is typing: ``user`` (another device), ``admin`` or ``ai``."""
+
+    sender: str
+
+
+class Notice(msgspec.Struct, frozen=True, kw_only=True):
+    """Something happened: ``session_renamed``, ``model_changed``, ``session_ended``, ``token_expiring``, …
+
+    ``seq`` is None for what is not part of the log. ``metadata`` says more, for example the new ``name``.
+    """
+
+    event: str
+    content: str = ""
+    metadata: dict[str, str] = {}
+    seq: int | None = None
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """The server could not do something. ``message_id`` is the frame's or the answer's that it is about, if any.
+
+    What a method of this client waits for is raised there instead, unless it will be tried again after ``retry_after``
+    milliseconds.
+    """
+
+    code: str
+    message: str
+    recoverable: bool
+    retry_after: int | None
+    message_id: str
+
+
+Event = (
+    Connected
+    | Disconnected
+    | Reset
+    | Message
+    | Loading
+    | Piece
+    | Answer
+    | StaffJoined
+    | StaffLeft
+    | Typing
+    | Notice
+    | Problem
+)

@@ -1,0 +1,108 @@
+"""Frames as a client reads and writes them. Fields and types that it does not know are ignored. No I/O."""
+
+from __future__ import annotations
+
+import msgspec
+
+from chatbox.errors import (
+    ChatboxError,
+    Conflict,
+    DatabaseUnavailable,
+    ExpiredToken,
+    Forbidden,
+    InvalidFormat,
+    InvalidToken,
+    MissingField,
+    ModelTooSlow,
+    ModelUnavailable,
+    NotFound,
+    Refusal,
+    TooMany,
+    TooManyConnections,
+    Unavailable,
+)
+from chatbox.protocol import Model
+from chatbox.session import new_id
+
+REFUSALS = {
+    str(kind.code): kind
+    for kind in (
+        InvalidFormat,
+        MissingField,
+        InvalidToken,
+        ExpiredToken,
+        Forbidden,
+        NotFound,
+        Conflict,
+        TooMany,
+        TooManyConnections,
+        Unavailable,
+        DatabaseUnavailable,
+        ModelUnavailable,
+        ModelTooSlow,
+    )
+}
+
+
+class ErrorBody(msgspec.Struct, frozen=True):
+    code: str = ""
+    message: str = ""
+    recoverable: bool = True
+    retry_after: int | None = None
+
+    @property
+    def refusal(self) -> Refusal:
+        """The error that the server raised, as the same type."""
+        return REFUSALS.get(self.code, Refusal)(self.message, retry_after=self.retry_after)
+
+
+class Frame(msgspec.Struct, frozen=True):
+    """Any frame of the server."""
+
+    type: str
+    session_id: str = ""
+    message_id: str = ""
+    seq: int | None = None
+    prev: int | None = None
+    epoch: str = ""
+    content: str = ""
+    sender: str = ""
+    timestamp: str = ""
+    model_id: str | None = None
+    file_id: str | None = None
+    file_url: str | None = None
+    models: tuple[Model, ...] = ()
+    user_id: str = ""
+    metadata: dict[str, str] = {}
+    error: ErrorBody = ErrorBody()
+
+
+class NoFrame(ChatboxError):
+    """The server sent something that is no frame."""
+
+
+_decoder = msgspec.json.Decoder(Frame)
+_encoder = msgspec.json.Encoder()
+
+
+def decode(text: str) -> Frame:
+    """Raises ``NoFrame``."""
+    try:
+        return _decoder.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError) as error:
+        raise NoFrame(f"the server sent something that is no frame: {error}") from None
+
+
+class Command(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What the client asks for. The same ``message_id`` again is the same command."""
+
+    type: str
+    message_id: str = msgspec.field(default_factory=new_id)
+    content: str = ""
+    model_id: str | None = None
+    metadata: dict[str, str] = {}
+
+    @property
+    def text(self) -> str:
+        """The frame to send."""
+        return _encoder.encode(self).decode()
