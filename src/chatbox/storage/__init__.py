@@ -13,7 +13,7 @@ SQLITE = "sqlite:///"
 def open_storage(url: str) -> CellStorage:
     """The store that a URL names, to be opened by ``async with``. Raises ``ConfigError`` for an unknown kind."""
     if url.startswith(SQLITE):
-        from chatbox.storage.sqlite import SqliteStorage  # noqa: PLC0415 - a store is imported when it is asked for
+        from chatbox.storage.sqlite import SqliteStorage
 
         return SqliteStorage(Path(url.removeprefix(SQLITE)))
     raise ConfigError([f"STORE_URL: this version stores in SQLite only; give {SQLITE}… instead"])

@@ -111,13 +111,39 @@ class GroupCommit:
 
     def _commit(self, batch: list[Job]) -> list[Outcome]:
         try:
-            self._db.execute("BEGIN IMMEDIATE")
-            outcomes = [self._attempt(job) for job in batch]
-            self._db.execute("COMMIT")
+            return self._transaction(batch)
         except Exception as error:  # noqa: BLE001 - the thread outlives every error, each caller gets it
-            self._roll_back()
+            self._undone()
+            with contextlib.suppress(sqlite3.Error):
+                self._roll_back()
             return [Outcome(job.done, error=translated(error)) for job in batch]
+
+    def _transaction(self, batch: list[Job]) -> list[Outcome]:
+        self._roll_back()
+        self._db.execute("BEGIN IMMEDIATE")
+        outcomes = [self._attempt(job) for job in batch]
+        try:
+            self._db.execute("COMMIT")
+        except sqlite3.Error:
+            self._overwrite()
+            raise
         return outcomes
+
+    def _roll_back(self) -> None:
+        """Leave nothing of a transaction that failed: to roll it back may have failed too."""
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+
+    def _overwrite(self) -> None:
+        """Put another commit where the failed one was written.
+
+        When only the flush failed, the commit lies whole in the write-ahead log's file, and would be taken for good if
+        the process died now. Even if the flush of this one fails too, its pages replace the others.
+        """
+        with contextlib.suppress(sqlite3.Error):
+            self._roll_back()
+            (version,) = self._db.execute("PRAGMA user_version").fetchone()
+            self._db.execute(f"PRAGMA user_version = {version:d}")
 
     def _attempt(self, job: Job) -> Outcome:
         self._db.execute("SAVEPOINT job")
@@ -132,12 +158,6 @@ class GroupCommit:
         self._db.execute("RELEASE job")
         return outcome
 
-    def _roll_back(self) -> None:
-        self._undone()
-        with contextlib.suppress(sqlite3.Error):
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-
     def _settle(self, outcomes: list[Outcome]) -> None:
         self._waiting -= len(outcomes)
         for done, result, error in outcomes:
@@ -149,12 +169,12 @@ class GroupCommit:
                 done.set_exception(error)
 
 
-def translated(error: Exception) -> Exception:
-    """SQLite's error as one of ours; others as they are. ``OperationalError`` alone says little: the code decides."""
+def translated(error: Exception, what: str = "the database failed") -> Exception:
+    """SQLite's error as one of ours; others as they are. Its class says little: the code decides."""
     if not isinstance(error, sqlite3.Error):
         return error
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     kind = StorageBusy if code in TRANSIENT else StorageCorrupt if code in CORRUPT else StorageError
-    translation = kind(f"SQLite: {error}")
+    translation = kind(f"{what}: {error}")
     translation.__cause__ = error
     return translation

@@ -10,6 +10,7 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from functools import partial as bind
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +20,7 @@ from chatbox.errors import StorageError
 from chatbox.session import Change, Entry, Session
 from chatbox.storage.base import Appended, Cell, CellStorage, Partial, Renewal, SessionQuery
 from chatbox.storage.sqlite import cells, queries
-from chatbox.storage.sqlite.groupcommit import GroupCommit
+from chatbox.storage.sqlite.groupcommit import GroupCommit, translated
 from chatbox.storage.sqlite.ledger import Ledger
 from chatbox.storage.sqlite.lock import FileLock
 from chatbox.storage.sqlite.readers import Readers
@@ -112,23 +113,17 @@ class SqliteStorage(CellStorage):
 
 def open_files(path: Path) -> tuple[FileLock, sqlite3.Connection, list[sqlite3.Connection]]:
     """The lock, the writing connection to an up-to-date database, and the reading ones."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path)
-    except OSError as error:
-        raise StorageError(f"{path} can't be opened: {error.strerror}") from error
-    try:
-        return lock, *connections(path)
-    except (sqlite3.Error, OSError) as error:
-        lock.release()
-        raise StorageError(f"{path} can't be opened: {error}") from error
-    except BaseException:
-        lock.release()
-        raise
-
-
-def connections(path: Path) -> tuple[sqlite3.Connection, list[sqlite3.Connection]]:
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    writer = connect(path)
-    migrate(writer)
-    return writer, [connect(path) for _ in range(READERS)]
+    with ExitStack() as undo:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(path)
+            undo.callback(lock.release)
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            writer, *readers = [undo.enter_context(closing(connect(path))) for _ in range(1 + READERS)]
+            migrate(writer)
+        except OSError as error:
+            raise StorageError(f"{path} can't be opened: {error.strerror}") from error
+        except sqlite3.Error as error:
+            raise translated(error, f"{path} can't be opened") from error
+        undo.pop_all()
+    return lock, writer, readers

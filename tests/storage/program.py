@@ -1,0 +1,117 @@
+"""A process that uses a store and tells what it was promised, for tests that kill it or break its disk.
+
+``python -m tests.storage.program TASK FILE`` prints lines: ``open``, ``acked ID``, ``busy ID``, ``rotated N``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from itertools import count
+from pathlib import Path
+
+from chatbox.errors import StorageBusy
+from chatbox.session import Change
+from chatbox.storage.base import Storage
+from chatbox.storage.encrypted import EncryptedStorage
+from chatbox.storage.rotate import rotate
+from chatbox.storage.sqlite import SqliteStorage
+from tests.storage.values import entry, ring, session
+
+SESSION = "session"
+CALLERS = 8
+
+
+def tell(*words: object) -> None:
+    """One line in one system call: a kill can't cut it, and strace shows when it was."""
+    os.write(1, (" ".join(map(str, words)) + "\n").encode())
+
+
+async def started(storage: Storage) -> None:
+    if await storage.get(SESSION) is None:
+        await storage.create(session(id=SESSION))
+    tell("open")
+
+
+async def append(storage: Storage, message_id: str, content: str = "What is the capital of France?") -> None:
+    try:
+        await storage.append(entry(SESSION, message_id=message_id, content=content), Change(tokens=1))
+    except StorageBusy:
+        tell("busy", message_id)
+    else:
+        tell("acked", message_id)
+
+
+async def flood(inner: SqliteStorage) -> None:
+    """Append from several callers, for ever."""
+    async with EncryptedStorage(inner, ring("new")) as storage:
+        await started(storage)
+        await asyncio.gather(*(caller(storage, name, 0) for name in range(CALLERS)))
+
+
+async def steady(inner: SqliteStorage) -> None:
+    """Append a hundred times a second, for ever."""
+    async with EncryptedStorage(inner, ring("new")) as storage:
+        await started(storage)
+        await caller(storage, 0, 0.01)
+
+
+async def caller(storage: Storage, name: int, pause: float) -> None:
+    for number in count():
+        await append(storage, f"{os.getpid()}-{name}-{number:06}")
+        await asyncio.sleep(pause)
+
+
+async def few(inner: SqliteStorage) -> None:
+    """A hundred appends from several callers."""
+    async with EncryptedStorage(inner, ring("new")) as storage:
+        await started(storage)
+        for start in range(0, 100, CALLERS):
+            await asyncio.gather(*(append(storage, f"id-{number:06}") for number in range(start, start + CALLERS)))
+
+
+async def unsafe(inner: SqliteStorage) -> None:
+    """The same without flushing: the mutant that a check of durability has to find."""
+    async with inner:
+        inner._ledger._db.execute("PRAGMA synchronous = OFF")
+        await started(inner)
+        await asyncio.gather(*(append(inner, f"id-{number:06}") for number in range(30)))
+
+
+async def fill(inner: SqliteStorage) -> None:
+    """Append until the disk is full, make room, and go on; then tell what is there."""
+    ballast = inner._path.with_name("ballast")
+    ballast.write_bytes(b"x" * 200_000)
+    async with EncryptedStorage(inner, ring("new")) as storage:
+        await started(storage)
+        for number in range(200):
+            await append(storage, f"full-{number}", "x" * 8_000)
+        ballast.unlink()
+        for number in range(5):
+            await append(storage, f"again-{number}")
+        for found in await storage.read(SESSION):
+            tell("stored", found.message_id)
+
+
+async def hold(inner: SqliteStorage) -> None:
+    """Keep the store open, for ever."""
+    async with inner:
+        tell("open")
+        await asyncio.Event().wait()
+
+
+async def renew(inner: SqliteStorage) -> None:
+    """Rotate the keys."""
+    async with EncryptedStorage(inner, ring("new", "old")):
+        tell("open")
+        await rotate(inner, ring("new", "old"), lambda done: tell("rotated", done))
+
+
+TASKS: dict[str, Callable[[SqliteStorage], Coroutine[None, None, None]]] = {
+    task.__name__: task for task in (flood, steady, few, unsafe, fill, hold, renew)
+}
+
+if __name__ == "__main__":
+    asyncio.run(TASKS[sys.argv[1]](SqliteStorage(Path(sys.argv[2]))))
