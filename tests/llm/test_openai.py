@@ -8,7 +8,7 @@ from chatbox.errors import ProviderBusy, ProviderRefused, ProviderUnreachable
 from chatbox.llm import open_provider
 from chatbox.llm.base import Piece, Provider, Usage
 from chatbox.llm.http import failure_of
-from chatbox.llm.openai import ChatAnswer, headers_for
+from chatbox.llm.openai import ChatAnswer, OpenAI
 from tests.llm.asking import answer, end, files, settings, text, usage
 from tests.llm.standins.openai import OpenAIServer
 from tests.llm.standins.server import KEY, Failure, Script
@@ -91,8 +91,8 @@ async def test_a_query_in_the_endpoint_stays_behind_the_path_as_azure_wants_it(o
 
 
 def test_azure_gets_the_key_in_its_own_header_too_and_nobody_else_does() -> None:
-    azure = headers_for(settings("openai", "https://us.openai.azure.com/openai/v1"))
-    other = headers_for(settings("openai", "https://api.openai.com/v1?x=y"))
+    azure = OpenAI(settings("openai", "https://us.openai.azure.com/openai/v1")).headers()
+    other = OpenAI(settings("openai", "https://api.openai.com/v1?x=y")).headers()
     assert azure["api-key"] == KEY
     assert "api-key" not in other
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import msgspec
 
+from chatbox.llm.answer import Answer, AnswerStream
 from chatbox.llm.base import End, Event, Prompt, ProviderSettings, Turn, Usage
 from chatbox.llm.history import joined
-from chatbox.llm.http import Answer, AnswerStream, HttpProvider
+from chatbox.llm.http import HttpProvider
 
 PATH = "/messages"
 VERSION = "2023-06-01"
@@ -21,9 +22,9 @@ class Anthropic(HttpProvider):
 
     check_path = "/models"
 
-    def __init__(self, settings: ProviderSettings) -> None:
-        headers = {"x-api-key": settings.api_key, "anthropic-version": VERSION, "Content-Type": "application/json"}
-        super().__init__(settings, headers)
+    def headers(self) -> dict[str, str]:
+        key = self.settings.api_key
+        return {"x-api-key": key, "anthropic-version": VERSION, "Content-Type": "application/json"}
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Event, None]:
         answer = MessageAnswer(self._api.failure)

@@ -16,8 +16,9 @@ from urllib.parse import quote, urljoin
 import msgspec
 
 from chatbox.errors import ProviderError
+from chatbox.llm.answer import Answer, AnswerStream, file_at
 from chatbox.llm.base import End, Event, Prompt, ProviderSettings, Turn, Usage
-from chatbox.llm.http import Answer, AnswerStream, HttpProvider, RequestRefused, Response, file_at
+from chatbox.llm.http import HttpProvider, RequestRefused, Response
 
 PATH = "/chat-messages"
 LAST_WORDS = 2.0
@@ -30,11 +31,12 @@ class Dify(HttpProvider):
     check_path = "/info"
 
     def __init__(self, settings: ProviderSettings) -> None:
-        headers = {"Content-Type": "application/json"}
-        if settings.api_key:
-            headers["Authorization"] = f"Bearer {settings.api_key}"
-        super().__init__(settings, headers)
+        super().__init__(settings)
         self._stops: set[asyncio.Task[None]] = set()
+
+    def headers(self) -> dict[str, str]:
+        key = {"Authorization": f"Bearer {self.settings.api_key}"} if self.settings.api_key else {}
+        return {"Content-Type": "application/json", **key}
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

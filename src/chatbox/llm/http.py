@@ -10,39 +10,45 @@ import asyncio
 import email.utils
 import math
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from abc import abstractmethod
+from collections.abc import Mapping
 from types import TracebackType
 from typing import ClassVar, Self
 from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
-import msgspec
 
-from chatbox.errors import ProviderBusy, ProviderError, ProviderRefused, ProviderTimeout, ProviderUnreachable
-from chatbox.llm.base import CONNECT_TIMEOUT, Event, File, Piece, Provider, ProviderSettings
-from chatbox.llm.sse import EventDecoder
-
-MAX_BODY = 8 << 20
-"""Bytes of an answer that comes whole: 1 MiB of text may be escaped sixfold."""
+from chatbox.errors import (
+    ConfigError,
+    ProviderBusy,
+    ProviderError,
+    ProviderRefused,
+    ProviderTimeout,
+    ProviderUnreachable,
+)
+from chatbox.llm.base import CONNECT_TIMEOUT, Provider, ProviderSettings
 
 MAX_ERROR_BODY = 1 << 16
 MAX_SNIPPET = 300
-MAX_URL = 2048
-
-LAST_CHUNK = 0.02
-"""Seconds that the end of a finished answer may take, so that its connection can be used again."""
 
 
 class HttpProvider(Provider):
-    """A provider behind HTTP: opens and closes its connections, and knows where to ask whether the key is good."""
+    """A provider behind HTTP: opens and closes its connections, and knows where to ask whether the key is good.
+
+    Raises ``ConfigError`` for an endpoint that is no URL and for a key that no header can carry.
+    """
 
     check_path: ClassVar[str]
 
-    def __init__(self, settings: ProviderSettings, headers: Mapping[str, str]) -> None:
+    def __init__(self, settings: ProviderSettings) -> None:
         super().__init__(settings)
-        self._api = Api(settings.endpoint, headers, settings.api_key)
+        if problems := problems_of(settings):
+            raise ConfigError(problems)
+        self._api = Api(settings.endpoint, self.headers(), settings.api_key)
+
+    @abstractmethod
+    def headers(self) -> dict[str, str]:
+        """What goes with every request, the key among it."""
 
     async def __aenter__(self) -> Self:
         await self._api.__aenter__()
@@ -110,13 +116,15 @@ class Api:
         except TROUBLE as error:
             raise error_for(error) from None
         response = Response(got)
-        if got.status == 200:
+        if got.status == 200 and got.headers.get("Content-Encoding", "identity") == "identity":
             return response
         async with response:
             raise await self._refusal(got, response)
 
     async def _refusal(self, got: aiohttp.ClientResponse, response: Response) -> ProviderError:
         body = (await response.read_up_to(MAX_ERROR_BODY)).decode(errors="replace")
+        if got.status == 200:
+            return ProviderRefused("the response is compressed, though that was not asked for")
         if 300 <= got.status < 400:
             body = "redirects are not followed; set the endpoint to the final address"
         return self.failure(got.status, body, retry_after_of(got.headers))
@@ -157,104 +165,8 @@ class Response:
         return bytes(body[:limit])
 
 
-class Answer(ABC):
-    """What the events of one answer add up to, in a vendor's words. Pure."""
-
-    comes_whole: ClassVar[bool] = False
-    """The vendor's kind of server may ignore that a stream was asked for, and send one JSON object."""
-
-    def __init__(self, failure: Callable[[int, str], ProviderError]) -> None:
-        self.over = False
-        """There is nothing more to read: the last event was there, or an error."""
-        self._failure = failure
-        self._files: list[File] = []
-        self._error: ProviderError | None = None
-
-    def take(self, events: Sequence[bytes]) -> list[Event]:
-        """What these events say; they came together, so their text is one piece. What precedes an error counts."""
-        texts: list[str] = []
-        try:
-            for data in events:
-                texts.append(self._text(data))
-                if self.over:
-                    break
-        except msgspec.MsgspecError as error:
-            self._fail(ProviderRefused(f"malformed event: {error}"))
-        except ProviderError as error:
-            self._fail(error)
-        text, files, self._files = "".join(texts), self._files, []
-        return [Piece(text), *files] if text else [*files]
-
-    def end(self) -> list[Event]:
-        """The last of it. Raises the error that ended the answer, if any."""
-        if self._error is not None:
-            raise self._error
-        if not self._is_complete():
-            raise ProviderUnreachable("the stream ended before the answer did")
-        return self._last()
-
-    def _fail(self, error: ProviderError) -> None:
-        self._error = error
-        self.over = True
-
-    @abstractmethod
-    def _text(self, data: bytes) -> str:
-        """The text in an event. Notes what else is in it."""
-
-    @abstractmethod
-    def _last(self) -> list[Event]:
-        """What a complete answer ends with."""
-
-    def _is_complete(self) -> bool:
-        return self.over
-
-
-class AnswerStream:
-    """What a response says, as much at a time as one read of the network brought."""
-
-    def __init__(self, response: Response, answer: Answer) -> None:
-        self._response = response
-        self._answer = answer
-        self._decoder = EventDecoder()
-        self._whole = answer.comes_whole and response.content_type == "application/json"
-        if response.content_type != "text/event-stream" and not self._whole:
-            raise ProviderRefused(f"the response is {response.content_type} and no event stream")
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> list[Event]:
-        while not self._answer.over and (texts := await self._texts()):
-            if events := self._answer.take(texts):
-                return events
-        await self._finish()
-        raise StopAsyncIteration
-
-    async def _texts(self) -> list[bytes]:
-        """The next events' data; none at the end."""
-        if self._whole:
-            return await self._whole_body()
-        while data := await self._response.read():
-            if events := self._decoder.feed(data):
-                return [event.data for event in events]
-        return []
-
-    async def _whole_body(self) -> list[bytes]:
-        body = await self._response.read_up_to(MAX_BODY + 1)
-        if len(body) > MAX_BODY:
-            raise ProviderRefused(f"the response has more than {MAX_BODY} bytes")
-        return [body] if body else []
-
-    async def _finish(self) -> None:
-        """Read what little follows the last event, so that the connection can be used again."""
-        with suppress(TimeoutError, ProviderError):
-            async with asyncio.timeout(LAST_CHUNK):
-                while await self._response.read():
-                    pass
-
-
 TROUBLE = (aiohttp.ClientError, OSError, ValueError)
-"""What aiohttp raises. It takes a bad URL or header for a wrong value."""
+"""What aiohttp raises. ``ValueError`` is about the URL or a header."""
 
 
 def error_for(error: Exception) -> ProviderError:
@@ -267,7 +179,7 @@ def error_for(error: Exception) -> ProviderError:
         case aiohttp.ClientResponseError():
             return ProviderUnreachable(f"not HTTP: {error.message}")
         case ValueError():
-            return ProviderRefused("the endpoint is no URL, or the key has characters that no header can carry")
+            return ProviderRefused("the request can't be made with this endpoint and key")
         case _:
             return ProviderUnreachable(f"{type(error).__name__}: {error}")
 
@@ -300,13 +212,25 @@ def seconds_until(date: str) -> float:
         return math.nan
 
 
+def problems_of(settings: ProviderSettings) -> list[str]:
+    """What is wrong with the settings, each with its remedy."""
+    problems = []
+    if not is_http_url(settings.endpoint):
+        problems.append(f"the endpoint of model {settings.id!r} has to be a URL that begins with https:// or http://")
+    if not (settings.api_key.isascii() and settings.api_key.isprintable()):
+        problems.append(f"the API key of model {settings.id!r} has characters that no key has, perhaps a line break")
+    return problems
+
+
+def is_http_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
 def joined_url(endpoint: str, path: str) -> str:
     """``path`` appended to the endpoint's own path; a query stays at the end, as Azure wants it."""
     scheme, host, base, query, _ = urlsplit(endpoint)
     return urlunsplit((scheme, host, base.rstrip("/") + path, query, ""))
-
-
-def file_at(url: str) -> list[File]:
-    """The file that a model names, if a browser can fetch it. Images inside the text (``data:``) are left out."""
-    fits = url.startswith(("https://", "http://")) and len(url) <= MAX_URL
-    return [File(url, name=urlsplit(url).path.rpartition("/")[2])] if fits else []

@@ -12,8 +12,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
+from chatbox.llm.answer import Answer, AnswerStream, file_at
 from chatbox.llm.base import End, Event, Prompt, ProviderSettings, Usage
-from chatbox.llm.http import Answer, AnswerStream, HttpProvider, RequestRefused, Response, file_at
+from chatbox.llm.http import HttpProvider, RequestRefused, Response
 
 PATH = "/chat/completions"
 DONE = b"[DONE]"
@@ -25,8 +26,17 @@ class OpenAI(HttpProvider):
     check_path = "/models"
 
     def __init__(self, settings: ProviderSettings) -> None:
-        super().__init__(settings, headers_for(settings))
+        super().__init__(settings)
         self._dialect = Dialect()
+
+    def headers(self) -> dict[str, str]:
+        """Azure takes keys in a header of its own."""
+        headers = {"Content-Type": "application/json"}
+        if key := self.settings.api_key:
+            headers["Authorization"] = f"Bearer {key}"
+            if is_azure(self.settings.endpoint):
+                headers["api-key"] = key
+        return headers
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Event, None]:
         answer = ChatAnswer(self._api.failure)
@@ -63,16 +73,9 @@ class Dialect(msgspec.Struct, frozen=True):
         return Dialect(usage, limit)
 
 
-def headers_for(settings: ProviderSettings) -> dict[str, str]:
-    """Azure takes keys in a header of its own."""
-    headers = {"Content-Type": "application/json"}
-    if not settings.api_key:
-        return headers
-    headers["Authorization"] = f"Bearer {settings.api_key}"
-    url = urlsplit(settings.endpoint)
-    if (url.hostname or "").endswith(".azure.com") or "api-version" in parse_qs(url.query):
-        headers["api-key"] = settings.api_key
-    return headers
+def is_azure(endpoint: str) -> bool:
+    url = urlsplit(endpoint)
+    return (url.hostname or "").endswith(".azure.com") or "api-version" in parse_qs(url.query)
 
 
 def request_body(settings: ProviderSettings, prompt: Prompt, dialect: Dialect) -> bytes:
