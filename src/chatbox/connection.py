@@ -100,6 +100,11 @@ class Connection(Listener, Socket):
     def missed_ping(self) -> bool:
         return self._line.missed_ping
 
+    @property
+    def closing(self) -> bool:
+        """Whether nothing more is sent or heard."""
+        return self._outbox.closing
+
     def refuse(self, refusal: Refusal, message_id: str | None = None, *, recoverable: bool | None = None) -> None:
         """Send an error frame; too many of them, and the socket closes."""
         stays = refusal.recoverable if recoverable is None else recoverable
@@ -205,28 +210,26 @@ class ChatSocket:
 
     async def _serve(self, connection: Connection, request: _Handshake, receive: Receive) -> None:
         try:
-            if not await self._attach(connection, request):
-                return
-            self._connections.settle(connection)
+            await self._attach(connection, request)
             while (message := await receive())["type"] != "websocket.disconnect":
                 text = message.get("text")
                 if text is None:
                     connection.close(Close.NOT_TEXT, "text frames only")
-                else:
+                elif not connection.closing:
                     await self._frame(connection, text)
         finally:
             self._hub.leave(connection.session_id, connection)
 
-    async def _attach(self, connection: Connection, request: _Handshake) -> bool:
+    async def _attach(self, connection: Connection, request: _Handshake) -> None:
         try:
             session = await self._chat.attach(connection.principal, connection, request.asked)
         except (Refusal, StorageError) as error:
             log.warning("attaching failed", error=str(error))
             connection.send(protocol.error(DatabaseUnavailable("The conversation can't be opened now. Try again.")))
             connection.close(Close.INTERNAL, "try again")
-            return False
-        structlog.contextvars.bind_contextvars(session=session.id)
-        return True
+        else:
+            structlog.contextvars.bind_contextvars(session=session.id)
+            self._connections.settle(connection)
 
     async def _frame(self, connection: Connection, text: str) -> None:
         self._metrics.messages_received_total.inc()

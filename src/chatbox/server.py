@@ -51,6 +51,11 @@ class SocketLine(WebSocketsSansIOProtocol, Line):
         if self.handshake_initiated and not self.handshake_complete:
             self.scope["extensions"]["chatbox.line"] = {"line": self}
 
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body":
+            self.handshake_complete = True  # else uvicorn logs a refused handshake as an error
+
     def handle_cont(self, event: Any) -> None:
         if len(self.frames) < MAX_FRAGMENTS:
             super().handle_cont(event)
