@@ -17,7 +17,7 @@ PACKAGE = ROOT / "src" / "chatbox"
 
 LADDER = [
     ["", "errors"],
-    ["session", "tasks", "deadline", "values", "strength", "readiness"],
+    ["session", "tasks", "deadline", "values", "strength", "strictjson", "redaction", "readiness"],
     ["protocol", "transcript", "llm.base", "llm.history", "storage.base", "backplane.base"],
     ["auth", "jwks", "limits", "metrics", "logs", "keyring", "settings", "vault", "rules", "reading", "config"],
     ["outbox", "connections", "health"],

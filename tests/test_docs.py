@@ -9,13 +9,17 @@ from pathlib import Path
 import pytest
 
 import chatbox
-from chatbox import connection, hub, protocol
+from chatbox import connection, hub, protocol, strictjson
+from chatbox.app import create_app
+from chatbox.config import Config
 from chatbox.errors import Code
+from chatbox.metrics import Metrics
 from chatbox.session import VISIBLE, Finish, Help
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "bench").glob("*.md")]
-WIRE = (ROOT / "docs" / "reference" / "protocol.md").read_text()
+REFERENCE = ROOT / "docs" / "reference"
+WIRE = (REFERENCE / "protocol.md").read_text()
 SOURCES = {file.name: ast.parse(file.read_text()) for file in (ROOT / "src" / "chatbox").glob("*.py")}
 
 
@@ -39,7 +43,7 @@ def keywords(source: str, name: str) -> set[str]:
 
 def events() -> set[str]:
     """Names of all notifications: of notices and hints, and of entries that say what changed."""
-    found = set()
+    found: set[str] = set()
     for tree in SOURCES.values():
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and called(node) in ("notice", "hint"):
@@ -51,7 +55,7 @@ def events() -> set[str]:
                     for k, v in pairs
                     if isinstance(k, ast.Constant) and k.value == "event" and isinstance(v, ast.Constant)
                 }
-    return found
+    return {name for name in found if name.isidentifier()}
 
 
 def called(call: ast.Call) -> str:
@@ -93,10 +97,24 @@ def test_the_wire_page_names_every_help_state() -> None:
 
 def test_the_wire_page_gives_the_limits_of_the_code() -> None:
     assert f"{protocol.MAX_CONTENT:,} from clients" in WIRE
-    assert f"at most {protocol.MAX_DEPTH} levels" in WIRE
+    assert f"at most {strictjson.MAX_DEPTH} levels" in WIRE
     assert f"more than {hub.MAX_REPLAY_ENTRIES} entries" in WIRE
     assert f"{connection.OTHER_FRAMES} a second" in WIRE
     assert f"{connection.MAX_ERRORS} errors within {connection.ERROR_WINDOW:.0f} s" in WIRE
+
+
+def test_the_http_page_has_every_route_and_no_other(tmp_path: Path) -> None:
+    config = Config.load({"CHATBOX_MODE": "development", "LLM_PROVIDER_1_TYPE": "echo"}, None, {"data_dir": tmp_path})
+    paths = create_app(config)._http._app.openapi()["paths"]
+    served = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
+    named = {name.replace("{p}", config.path_prefix) for name in rows((REFERENCE / "http.md").read_text())}
+    assert served == {name for name in named if name.split()[0] in ("GET", "POST", "PATCH", "DELETE")}
+
+
+def test_the_metrics_page_has_every_metric_and_no_other() -> None:
+    families = list(Metrics(mongodb=True).registry.collect())
+    kept = {family.name + ("_total" if family.type == "counter" else "") for family in families}
+    assert kept == {name for name in rows((REFERENCE / "metrics.md").read_text()) if name.startswith("chatbox_")}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
