@@ -48,7 +48,7 @@ def runnable(provider: Provider) -> ProviderSettings:
 
 def label(name: str) -> str:
     """What a field is called in messages."""
-    return specs()[name].env if name in specs() else name.upper()
+    return specs()[name].env if name in specs() else name
 
 
 class Config(Settings):

@@ -71,7 +71,7 @@ class Reading:
             return
         models = tables.pop("provider", [])
         if not isinstance(models, list) or not all(isinstance(model, dict) for model in models):
-            self.problem("provider", f"({file}) not a list of tables; begin each model with [[provider]]")
+            self.problem("provider", f"(file {file}) not a list of tables; begin each model with [[provider]]")
             models = []
         self._named(tables, specs(), f"file {file}")
         for number, model in enumerate(models, start=1):
@@ -79,7 +79,7 @@ class Reading:
 
     def environment(self, env: Mapping[str, str]) -> None:
         """Variables of ours; other programs' are none of our business."""
-        known = {spec.env for spec in specs().values()}
+        known = dict.fromkeys(spec.env for spec in specs().values())
         for name, value in env.items():
             if name in known or is_numbered(name):
                 self.given[name] = Given(value, "environment")

@@ -36,7 +36,8 @@ _SECRET_TEXT = re.compile(
       (?<![\w-])eyJ[\w-]{4,}\.[\w-]+(?:\.[\w-]*)?                                # a JWT
     | (\b(?:bearer|basic)[\s.:=]+)[^\s"',;]+
     | ([?&\#;](?:[\w-]*(?:token|key|signature|credential|secret|password)|sig|code|q)=)[^&\s"'\#<>]+
-    | (\b[\w-]*(?:password|passwd|secret|token|api[_-]?key|authorization)["']?\s*[=:]\s*["']?)[^\s"',&;]+
+    | (\b[\w-]*
+        (?:password|passwd|secret|token|api[_-]?key|authorization)["']?\s*[=:]\s*["']?(?:bearer\s|basic\s)?)[^\s"',&;]+
     | (://[^/\s:@"']*:)[^@\s"']+(?=@)
     | (/s(?:hared)?/)[\w-]{16,}
     | (?<![\w-])(?:sk|pk|key|app)-[\w-]{12,}
@@ -49,10 +50,11 @@ _SECRET_TEXT = re.compile(
 def redacted(event: Mapping[str, object], depth: int = 0) -> dict[str, object]:
     """The event with what is private masked, and with plain values only: text, numbers, lists and objects."""
     entries = list(event.items())[:MOST_ENTRIES]
-    return {
-        (key := str(raw)): MASK if is_private(key) and not isinstance(value, PLAIN) else clean(value, depth + 1)
-        for raw, value in entries
-    }
+    return {clean_text(str(key)): field_value(str(key), value, depth) for key, value in entries}
+
+
+def field_value(field: str, value: object, depth: int) -> object:
+    return MASK if is_private(field) and not isinstance(value, PLAIN) else clean(value, depth + 1)
 
 
 def is_private(field: str) -> bool:

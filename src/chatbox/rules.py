@@ -15,7 +15,7 @@ from chatbox.settings import Provider, Settings
 from chatbox.strength import MAKE_ONE, MIN_LENGTH, is_placeholder, is_unfilled, weakness
 
 Problem = tuple[str, str]
-"""The setting's field name; what is wrong and what to do about it."""
+"""A field, or what a model's setting is called in the environment; what is wrong and what to do about it."""
 
 MAKE_KEY = "make one with: openssl rand -base64 32"
 
@@ -84,16 +84,16 @@ def lacking(models: Mapping[int, Provider]) -> Iterator[Problem]:
     """What models, by number, lack to be asked."""
     for number, model in models.items():
         if model.type in ("openai", "anthropic") and not model.model:
-            yield f"llm_provider_{number}_model", "missing; give the model's name, for example gpt-5-mini"
+            yield f"LLM_PROVIDER_{number}_MODEL", "missing; give the model's name, for example gpt-5-mini"
         if model.type in ("openai", "anthropic", "dify") and not model.endpoint:
-            yield f"llm_provider_{number}_endpoint", "missing; give it, or an API_KEY for the vendor's own"
+            yield f"LLM_PROVIDER_{number}_ENDPOINT", "missing; give it, or an API_KEY for the vendor's own"
 
 
 def clashing(providers: Sequence[ProviderSettings]) -> Iterator[Problem]:
     for provider_id, count in Counter(provider.id for provider in providers).items():
         if count > 1:
             yield (
-                "llm_provider_<n>",
+                "LLM_PROVIDER_<n>",
                 f"{count} providers have the id {provider_id!r}; give each its own LLM_PROVIDER_<n>_ID",
             )
 
@@ -117,7 +117,7 @@ def unready(settings: Settings, providers: Sequence[ProviderSettings]) -> Iterat
         yield "encryption_key", f"missing; {MAKE_KEY}"
     if not providers:
         yield (
-            "llm_provider_<n>",
+            "LLM_PROVIDER_<n>",
             "none is set, so nobody would answer; give LLM_PROVIDER_1_TYPE, _MODEL and _API_KEY or _ENDPOINT",
         )
 
@@ -130,7 +130,7 @@ def unfilled(settings: Settings, providers: Sequence[ProviderSettings]) -> Itera
     for provider in providers:
         if is_placeholder(provider.api_key) or is_left_open(provider.endpoint) or is_unfilled(provider.model):
             yield (
-                "llm_provider_<n>",
+                "LLM_PROVIDER_<n>",
                 f"key, endpoint or model of {provider.id!r} holds a placeholder; give the real one",
             )
 

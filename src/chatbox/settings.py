@@ -288,7 +288,7 @@ def specs(model: type[BaseModel] = Settings, prefix: str = "") -> dict[str, Spec
 
 
 def _spec(name: str, field: FieldInfo, prefix: str) -> Spec:
-    words = next((part.words for part in field.metadata if isinstance(part, Kind)), "")
+    words = next((part.words for part in reversed(field.metadata) if isinstance(part, Kind)), "")
     choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
     extra = cast("dict[str, str]", field.json_schema_extra)
     default = "" if field.is_required() or field.default_factory else field.default or ""

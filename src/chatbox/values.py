@@ -19,11 +19,11 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 LONGEST = 366 * 86400.0
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9_]+(?:[.-]+[a-z0-9_]+)*|\[[0-9a-f:.]+\])(?::[1-9]\d{0,4})?")
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9_]+(?:[.-]+[a-z0-9_]+)*|\[[0-9a-f:.]+\])(?::[1-9][0-9]{0,4})?")
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
 _EMAIL = re.compile(r"[^\s@,<>\"]+@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
-_PHONE = re.compile(r"\+[1-9]\d{6,14}")
+_PHONE = re.compile(r"\+[1-9][0-9]{6,14}")
 
 type_of_network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -125,7 +125,7 @@ def _origin(value: str) -> str:
 
 
 def _prefix(value: str) -> str:
-    trimmed = value.rstrip("/")
+    trimmed = value.removesuffix("/")
     if not value.startswith("/") or not _PREFIX.fullmatch(trimmed):
         raise ValueError("not a path")
     return trimmed

@@ -80,7 +80,7 @@ def _unquoted(value: str) -> str:
 def _reason(key: str, value: str) -> str:
     for candidate in _candidates(value):
         if is_unfilled(candidate) or (_is_secret(key) and is_placeholder(candidate)):
-            return "a placeholder that was never filled in"
+            return "a value that was never filled in"
         if key.upper() == "JWT_SECRET" and (weak := weakness(candidate)):
             return f"a weak secret: {weak}"
     return ""
