@@ -15,6 +15,7 @@ from chatbox.config import Config
 from chatbox.errors import Code
 from chatbox.metrics import Metrics
 from chatbox.session import VISIBLE, Finish, Help
+from chatbox.settings import specs
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "bench").glob("*.md")]
@@ -133,6 +134,19 @@ def headings(page: Path) -> set[str]:
     """Anchors of a page's headings, as code hosts make them."""
     titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_python_on_the_pages_is_python(page: Path) -> None:
+    for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+        compile(block, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_settings_on_the_pages_exist(page: Path) -> None:
+    """Names that are given a value, as in a shell or an environment file."""
+    given = set(re.findall(r"^(?:export )?([A-Z][A-Z0-9_]{4,})=", page.read_text(), re.MULTILINE))
+    assert {name for name in given if not name.startswith("LLM_PROVIDER_")} <= {spec.env for spec in specs().values()}
 
 
 def test_the_guide_for_contributors_names_every_make_target() -> None:

@@ -53,6 +53,16 @@ def test_too_little_disk_is_said_before_anything_is_installed(capsys: pytest.Cap
     assert "are needed" in capsys.readouterr().err
 
 
+def test_an_old_python_is_refused_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, 9, 2))
+    with pytest.raises(SystemExit):
+        prepare.check_python()
+    assert "needs Python 3.11" in (told := capsys.readouterr().err)
+    assert "make PYTHON=" in told
+
+
 def test_the_cause_of_a_long_failure_is_shown_wherever_it_stands() -> None:
     shown = prepare.excerpt(["first", *["middle"] * 100, "last"])
     assert shown[0] == "first"

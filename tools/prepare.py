@@ -73,7 +73,7 @@ def main() -> None:
 def check_python() -> None:
     have = sys.version_info
     if have < (3, 11):
-        fail(f"Chatbox needs Python 3.11 or newer; {sys.executable} is {have.major}.{have.minor}.", PYTHON_REMEDY)
+        fail(f"Chatbox needs Python 3.11 or newer; {sys.executable} is {have[0]}.{have[1]}.", PYTHON_REMEDY)
     if importlib.util.find_spec("ensurepip") is None:
         fail("This Python can't make virtual environments.", "On Debian and Ubuntu: apt-get install python3-venv")
 
