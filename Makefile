@@ -33,17 +33,18 @@ e2e: dev ## the browser tests only; needs Chromium
 readiness: dev ## the tests of the numbered readiness issues, and their table
 	@$(VENV)/python tools/check.py readiness
 
-bench: dev ## the loads and ratios of bench/; about 15 minutes of an otherwise idle machine
-	$(VENV)/python -m bench
+bench: dev ## the loads and ratios of bench/, on an otherwise idle machine; ARGS="--keep" publishes them
+	$(VENV)/python -m bench $(ARGS)
 
 bench-quick: dev ## a short run of each load; judges no time
 	$(VENV)/python -m bench --quick
 
 faults: dev ## faults in the disk, the network and the process
-	$(PYTEST) tests/faults
+	@tools/system-packages
+	$(PYTEST) $(wildcard tests/faults tests/*/test_faults.py tests/*/test_durability.py)
 
 schedules: dev ## many interleavings of concurrent code
-	$(PYTEST) tests/schedules
+	$(PYTEST) $(wildcard tests/schedules tests/*/test_schedules.py tests/test_schedules.py)
 
 build: dev ## the sdist and the wheel, in dist/
 	$(VENV)/python -m build --installer uv
