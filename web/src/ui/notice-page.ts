@@ -12,11 +12,14 @@ export class NoticePage extends LitElement {
       :host {
         display: grid;
         place-content: safe center;
-        justify-items: center;
         height: 100%;
         padding: 2rem 1.5rem;
-        text-align: center;
         overflow-y: auto;
+      }
+      main {
+        display: grid;
+        justify-items: center;
+        text-align: center;
       }
       .sign {
         display: grid;
@@ -61,10 +64,12 @@ export class NoticePage extends LitElement {
   @property() note = "";
 
   protected override render(): TemplateResult {
-    return html`<div class="sign">${icon(this.icon)}</div>
+    return html`<main>
+      <div class="sign">${icon(this.icon)}</div>
       <h1>${this.heading}</h1>
       <p>${this.text}</p>
       ${this.note ? html`<p class="note">${this.note}</p>` : nothing}
-      <slot></slot>`;
+      <slot></slot>
+    </main>`;
   }
 }

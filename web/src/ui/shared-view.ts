@@ -65,7 +65,7 @@ export class SharedView extends LitElement {
   }
 
   protected override render(): TemplateResult {
-    return html`<div class="head"><span class="brand">${mark} ${t("appName")}</span><p>${t("sharedBadge")}</p></div>
+    return html`<header class="head"><span class="brand">${mark} ${t("appName")}</span><p>${t("sharedBadge")}</p></header>
       ${this.failure ? this.renderFailure() : this.messages ? this.renderMessages(this.messages) : nothing}`;
   }
 

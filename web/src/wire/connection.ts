@@ -52,7 +52,9 @@ export class Connection implements LineEvents {
   private held: Frame[] | null = null;
   private timer: ReturnType<typeof setTimeout> | undefined;
   private drainTimer: ReturnType<typeof setTimeout> | undefined;
-  private openedAt = 0;
+  private openedAt = Infinity;
+  /** the line that closed last had been of use */
+  private lived = false;
   private current: LinkState = { is: "connecting" };
   private offline = false;
   private readonly backoff: Backoff;
@@ -116,7 +118,9 @@ export class Connection implements LineEvents {
     if (this.successor) return this.promote();
     this.line = null;
     this.events.lost(code);
-    if (Date.now() - this.openedAt > LIVED) this.backoff.reset();
+    this.lived = Date.now() - this.openedAt > LIVED;
+    this.openedAt = Infinity;
+    if (this.lived) this.backoff.reset();
     if (opened) this.follow(afterClose(code));
     else void this.ask();
   }
@@ -149,7 +153,7 @@ export class Connection implements LineEvents {
   private follow(verdict: Verdict): void {
     switch (verdict.act) {
       case "now":
-        return Date.now() - this.openedAt > LIVED ? this.connect() : this.wait(this.backoff.next());
+        return this.lived ? this.connect() : this.wait(this.backoff.next());
       case "retry":
         return this.wait(this.backoff.next());
       case "wait":

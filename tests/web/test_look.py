@@ -1,0 +1,151 @@
+"""The page in other languages, sizes and colours, for people who see it differently, and under load."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from axe_playwright_python.base import AXE_FILE_PATH
+from playwright.async_api import Browser, Page, expect
+
+from .conftest import PATIENCE, ChatPage, Person, Server, serving
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+PHONE = {"width": 390, "height": 844}
+DESKTOP = {"width": 1280, "height": 800}
+
+
+async def violations(page: Page) -> list[str]:
+    """What axe finds, with where."""
+    await page.evaluate(AXE_FILE_PATH.read_text("utf-8"))
+    found = await page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+    return [f"{rule['id']}: {node['target']} {node['failureSummary']}" for rule in found["violations"] for node in rule["nodes"]]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+async def test_axe_finds_nothing(server: Server, chromium: Browser, scheme: str, size: dict[str, int]) -> None:
+    context = await chromium.new_context(color_scheme=scheme, viewport=size, locale="en-GB", reduced_motion="reduce")
+    context.set_default_timeout(PATIENCE)
+    person = Person(server, context, f"axe-{scheme}-{size['width']}")
+    chat = await person.open()
+    assert await violations(chat.page) == []
+    await chat.ask("/markdown")
+    await chat.ask("/file https://files.example/report.pdf")
+    await chat.ask("/fail refused")
+    await chat.page.get_by_role("button", name="Ask a person for help").click()
+    await expect(chat.page.get_by_text("You asked for help from a person.")).to_be_visible()
+    assert await violations(chat.page) == []
+    if size is PHONE:
+        await chat.page.get_by_role("button", name="Show conversations").click()
+    await expect(chat.rows).to_have_count(1)
+    await chat.rows.first.get_by_role("button", name=re.compile("Actions for")).click()
+    assert await violations(chat.page) == []
+    await chat.page.get_by_role("menuitem", name="Share").click()
+    await chat.page.get_by_role("button", name="Create link").click()
+    address = await chat.page.get_by_label("Public link").input_value()
+    assert await violations(chat.page) == []
+    for other in (address, f"{server.base}s/unknown", f"{server.base}staff"):
+        await chat.page.goto(other)
+        await expect(chat.page.get_by_role("heading").first).to_be_visible()
+        assert await violations(chat.page) == []
+    await context.close()
+
+
+async def test_the_page_speaks_german(person: Person) -> None:
+    chat = await person.open(query="?lang=de")
+    page = chat.page
+    await expect(page.get_by_role("heading", name="Was möchten Sie wissen?")).to_be_visible()
+    assert await page.evaluate("document.documentElement.lang") == "de"
+    await page.get_by_role("textbox", name="Nachricht", exact=True).fill("Guten Tag")
+    await page.get_by_role("button", name="Senden").click()
+    await expect(page.get_by_role("article", name="Assistent")).to_contain_text("Guten Tag")
+    await expect(chat.rows.first).to_contain_text("2 Nachrichten")
+    await page.get_by_label("Sprache").select_option("English")
+    await expect(page.get_by_role("textbox", name="Message", exact=True)).to_be_visible()
+
+
+async def test_the_readers_language_is_chosen(server: Server, chromium: Browser) -> None:
+    context = await chromium.new_context(locale="de-AT")
+    page = await context.new_page()
+    await page.goto(server.base)
+    await expect(page.get_by_role("heading", name="Bitte erst anmelden")).to_be_visible()
+    await context.close()
+
+
+async def test_the_appearance_is_chosen_and_kept_in_the_tab(chat: ChatPage) -> None:
+    def background() -> str:
+        return "getComputedStyle(document.body).backgroundColor"
+
+    light = await chat.page.evaluate(background())
+    await chat.page.get_by_label("Appearance").select_option("Dark")
+    dark = await chat.page.evaluate(background())
+    assert light != dark
+    await chat.page.reload()
+    await expect(chat.page.get_by_label("Appearance")).to_have_value("dark")
+    assert await chat.page.evaluate(background()) == dark
+
+
+async def test_nothing_is_wider_than_a_phone(server: Server, chromium: Browser) -> None:
+    context = await chromium.new_context(viewport=PHONE, has_touch=True, is_mobile=True)
+    person = Person(server, context, "phone-user")
+    chat = await person.open()
+    await chat.ask("/markdown")
+    await chat.ask("a" * 300)
+    assert await chat.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    scroller = chat.page.locator("chatbox-messages .scroller")
+    assert await scroller.evaluate("element => element.scrollWidth <= element.clientWidth")
+    await context.close()
+
+
+async def test_a_finished_answer_is_announced_and_its_pieces_are_not(chat: ChatPage) -> None:
+    status = chat.page.locator("chatbox-messages [role=status]")
+    await chat.say("/slow 80 " + "calm " * 20)
+    await expect(chat.answers.last).to_contain_text("calm calm")
+    assert await status.inner_text() == ""
+    await expect(status).to_contain_text("Answer: calm calm")
+
+
+@pytest.mark.parametrize("question", ["/long 20000", "/list 20000"], ids=["one paragraph", "one list"])
+async def test_twenty_thousand_tokens_do_not_block_the_page(chat: ChatPage, question: str) -> None:
+    await chat.page.evaluate(
+        """window.longest = 0;
+        new PerformanceObserver((list) => {
+            for (const entry of list.getEntries()) window.longest = Math.max(window.longest, entry.duration);
+        }).observe({ entryTypes: ["longtask"] })"""
+    )
+    await chat.say(question)
+    await expect(chat.answers.last).to_contain_text("20000", timeout=60_000)
+    await expect(chat.stop).to_have_count(0, timeout=60_000)
+    # The mark is 50 ms on a quiet machine; what this guards against is work that grows with the answer.
+    assert await chat.page.evaluate("window.longest") < 500
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def two_models(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
+    settings = {
+        "LLM_PROVIDER_1_TYPE": "echo",
+        "LLM_PROVIDER_1_ID": "first",
+        "LLM_PROVIDER_1_NAME": "First model",
+        "LLM_PROVIDER_2_TYPE": "echo",
+        "LLM_PROVIDER_2_ID": "second",
+        "LLM_PROVIDER_2_NAME": "Second model",
+    }
+    async with serving(tmp_path_factory.mktemp("models"), settings) as running:
+        yield running
+
+
+async def test_one_of_several_models_is_chosen(two_models: Server, chromium: Browser) -> None:
+    context = await chromium.new_context(locale="en-GB")
+    chat = await Person(two_models, context, "chooser").open()
+    await chat.ask("hello")
+    selector = chat.page.get_by_label("Model", exact=True)
+    await expect(selector).to_have_value("first")
+    await selector.select_option("Second model")
+    await expect(chat.page.get_by_text("Model: Second model")).to_be_visible()
+    await chat.page.reload()
+    await expect(selector).to_have_value("second")
+    await context.close()
