@@ -8,13 +8,13 @@ PYTEST := $(VENV)/python -m pytest
 .PHONY: help install run test lint e2e bench bench-quick faults schedules readiness build lock clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
 install: python ## what `make run` needs, in .venv: packages, the local model, the pages
 	@$(PYTHON) tools/prepare.py run
 	@echo "Ready. Next: make run"
 
-run: python ## start Chatbox on this machine and print two links to open; ARGS="--port 9000" and the like
+run: python ## start Chatbox on this machine and print the link to open; ARGS="--port 9000" and the like
 	@$(PYTHON) tools/prepare.py run
 	@exec $(VENV)/chatbox serve --dev $(ARGS)
 
