@@ -70,10 +70,7 @@ class Conversations:
 
     async def everything(self, session: Session) -> list[Entry]:
         """The whole conversation, ascending."""
-        found: list[Entry] = []
-        while entries := await self._storage.read(session.id, after=found[-1].index if found else 0):
-            found += entries
-        return [_marked(entry) for entry in found if entry.kind in VISIBLE]
+        return await everything(self._storage, session.id)
 
     async def shared(self, token: str) -> tuple[Session, list[Entry]]:
         """What a share link shows: messages only, staff without their names. Raises ``NotFound``."""
@@ -82,6 +79,14 @@ class Conversations:
             raise NotFound("This link does not exist or was revoked.")
         entries = await self.everything(found[0])
         return found[0], [_public(e) for e in entries if e.kind in MESSAGES and not e.superseded]
+
+
+async def everything(storage: Storage, session_id: str) -> list[Entry]:
+    """A whole conversation as its owner sees it, ascending."""
+    found: list[Entry] = []
+    while entries := await storage.read(session_id, after=found[-1].index if found else 0):
+        found += entries
+    return [_marked(entry) for entry in found if entry.kind in VISIBLE]
 
 
 def _marked(entry: Entry) -> Entry:

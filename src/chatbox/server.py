@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
+import socket
 import time
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -18,6 +20,8 @@ from chatbox.config import Config
 from chatbox.outbox import Line
 
 log = structlog.get_logger(component="server")
+
+Ready = Callable[[int], None]
 
 HANDSHAKE = 10.0
 DEAD_AFTER = 60.0
@@ -85,26 +89,45 @@ class Request(HttpToolsProtocol):
 
 
 class Server(uvicorn.Server):
-    """Drains the app before uvicorn closes its sockets; a second signal forces the end."""
+    """Opens the app, serves, and drains the app before uvicorn closes its sockets; a second signal forces the end.
 
-    def __init__(self, settings: uvicorn.Config, app: App) -> None:
+    ``ready`` is called with the port once requests are answered.
+    """
+
+    def __init__(self, settings: uvicorn.Config, app: App, ready: Ready) -> None:
         super().__init__(settings)
         self._app = app
+        self._ready = ready
 
-    async def run_until_signal(self) -> None:
-        """Serve until SIGTERM or SIGINT."""
+    async def run_until_signal(self, bound: socket.socket) -> None:
+        """Serve on a bound socket until SIGTERM or SIGINT. A signal while the app opens ends that."""
+        opening = asyncio.current_task()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._signalled)
-        await self._serve()
+            loop.add_signal_handler(number, self._signalled, opening)
+        try:
+            async with self._app.running():
+                await self._serve([bound])
+        except asyncio.CancelledError:
+            if not self.should_exit:
+                raise
+            log.info("stopped while starting")
 
-    def _signalled(self) -> None:
+    def _signalled(self, opening: asyncio.Task[Any] | None) -> None:
         if self.should_exit:
             log.warning("forced to stop")
             self.force_exit = True
         self.should_exit = True
+        if opening and not self.started:
+            opening.cancel()
 
-    async def shutdown(self, sockets: Any = None) -> None:
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        log.info("listening", host=host, port=port)
+        self._ready(port)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         log.info("stopping")
         started = time.monotonic()
         drain = asyncio.ensure_future(self._app.drain(self._app.config.drain_timeout))
@@ -115,13 +138,31 @@ class Server(uvicorn.Server):
         log.info("stopped", seconds=round(time.monotonic() - started, 2))
 
 
-def serve(config: Config) -> None:
-    """Serve until a signal. Raises ``OSError`` when the address can't be bound."""
-    app = create_app(config)
-    gc.set_threshold(50_000, 20, 100)
-    server = Server(settings_for(app), app)
-    with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
-        runner.run(server.run_until_signal())
+def serve(config: Config, ready: Ready) -> None:
+    """Serve until a signal. ``ready`` is called with the port once requests are answered.
+
+    Raises ``OSError`` when the address can't be bound, before anything is opened, and whatever opening the app raises.
+    """
+    with bind(config.server_host, config.server_port) as bound:
+        app = create_app(config)
+        gc.set_threshold(50_000, 20, 100)
+        server = Server(settings_for(app), app, ready)
+        with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+            runner.run(server.run_until_signal(bound))
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket on that address that does not listen yet; of a name with several, an IPv4 one if there is any."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, number, _, address = min(found, key=lambda item: item[0] != socket.AF_INET)
+    bound = socket.socket(family, kind, number)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError:
+        bound.close()
+        raise
+    return bound
 
 
 def settings_for(app: App) -> uvicorn.Config:
@@ -129,12 +170,10 @@ def settings_for(app: App) -> uvicorn.Config:
     config = app.config
     return uvicorn.Config(
         app,
-        host=config.server_host,
-        port=config.server_port,
         http=Request,
         ws=SocketLine,
         loop="auto",
-        lifespan="on",
+        lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,

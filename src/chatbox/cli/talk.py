@@ -1,0 +1,258 @@
+"""One talk in the terminal: events become lines on a screen, what is typed becomes messages and commands."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import assert_never
+
+from chatbox.cli.screen import Screen
+from chatbox.client import (
+    Answer,
+    ChatClient,
+    Connected,
+    Disconnected,
+    Event,
+    Loading,
+    Message,
+    Notice,
+    Piece,
+    Problem,
+    Reset,
+    StaffJoined,
+    StaffLeft,
+    Typing,
+)
+from chatbox.errors import ChatboxError, Refusal
+
+RECENT = 6
+LISTED = 20
+SOON = 2.0
+"""Seconds in which an answer begins, if one comes at all."""
+
+REMARKS = {
+    "length": "cut off: too long",
+    "stopped": "stopped",
+    "timeout": "the model took too long",
+    "interrupted": "interrupted",
+    "error": "the model failed",
+}
+SPEAKERS = {"user": "you, elsewhere", "admin": "support", "system": "system"}
+NOTICES = {
+    "session_renamed": "this conversation is now called {name}",
+    "model_changed": "answers come from {model_id} now",
+    "session_ended": "this conversation was ended; writing opens it again",
+    "session_deleted": "this conversation was deleted",
+    "help_state": "help: {state}",
+}
+
+
+class Talk:
+    """Talks in one session after another. ``open`` makes a client for a session id; "" is the active one."""
+
+    def __init__(self, open_client: Callable[[str], ChatClient], screen: Screen) -> None:
+        self._open = open_client
+        self._screen = screen
+        self._chat: ChatClient
+        self._reader: asyncio.Task[None] | None = None
+        self._began = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._lost = False
+        self._listed: list[str] = []
+
+    # -- sessions ------------------------------------------------------------------------------------------------------
+
+    async def enter(self, session_id: str = "") -> None:
+        """Leave the session and go to another one. Raises what keeps the client from connecting."""
+        await self.leave()
+        self._chat = await self._open(session_id).__aenter__()
+        try:
+            connected = await self._chat.ready()
+        except BaseException:
+            await self._chat.__aexit__(None, None, None)
+            raise
+        await self._recall(connected.session_id)
+        self._reader = asyncio.create_task(self._read(), name="terminal chat")
+
+    async def leave(self) -> None:
+        """Disconnect."""
+        if self._reader:
+            self._reader.cancel()
+            await asyncio.gather(self._reader, return_exceptions=True)
+            await self._chat.__aexit__(None, None, None)
+            self._reader = None
+
+    async def _recall(self, session_id: str) -> None:
+        """Show how the conversation went so far."""
+        page = await self._chat.api.conversation(session_id)
+        if page.messages:
+            self._screen.note(page.name or "conversation")
+        for message in [m for m in page.messages if m.sender != "system" and m.content][-RECENT:]:
+            self._screen.message({"ai": "assistant", "user": "you"}.get(message.sender, "support"), message.content)
+
+    # -- events --------------------------------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        try:
+            async for event in self._chat.events():
+                self._show(event)
+        except ChatboxError as error:
+            self._screen.note(f"disconnected for good: {error}")
+        finally:
+            self._began.set()
+            self._idle.set()
+
+    def _show(self, event: Event) -> None:
+        match event:
+            case Connected():
+                if self._lost:
+                    self._screen.note("connected again")
+                self._lost = False
+            case Disconnected(reason, _):
+                if not self._lost:
+                    self._screen.note(f"{reason}; connecting again …")
+                self._lost = True
+            case Reset():
+                self._screen.note("the server lost a part of this conversation; this is what it has")
+            case Message(own=False):
+                speaker = event.metadata.get("admin_name") or SPEAKERS.get(event.sender, event.sender)
+                self._screen.message(speaker, event.content or event.file_url or "a file")
+            case Message() | Typing():
+                pass
+            case Loading():
+                self._began.set()
+                self._screen.waiting()
+            case Piece(_, text):
+                self._screen.piece(text)
+            case Answer():
+                self._screen.answered(REMARKS.get(event.finish_reason, ""), event.content)
+                self._idle.set()
+            case StaffJoined(name):
+                self._screen.note(f"{name or 'support'} has joined; the AI is silent")
+                self._idle.set()
+            case StaffLeft(name):
+                self._screen.note(f"{name or 'support'} has left; the AI answers again")
+            case Notice():
+                self._notice(event)
+            case Problem():
+                self._screen.note(event.message)
+            case _:
+                assert_never(event)
+
+    def _notice(self, notice: Notice) -> None:
+        if text := NOTICES.get(notice.event):
+            self._screen.note(text.format_map({"name": "?", "model_id": "?", "state": "?", **notice.metadata}))
+
+    # -- what is typed -------------------------------------------------------------------------------------------------
+
+    async def take(self, line: str) -> bool:
+        """Do what was typed; false when that was to leave. Returns when the answer is complete or none comes soon."""
+        word, _, rest = line.strip().partition(" ")
+        if not word:
+            return True
+        if word in ("/quit", "/exit"):
+            return False
+        command = self.commands.get(word)
+        try:
+            if command:
+                await command(rest.strip())
+            else:
+                await self.say(line)
+        except Refusal as refusal:
+            self._screen.note(refusal.message)
+        except ChatboxError as error:
+            self._screen.note(str(error))
+        return True
+
+    @property
+    def commands(self) -> dict[str, Callable[[str], Awaitable[None]]]:
+        """What begins with a slash; anything else is said. The first line of each docstring is its help."""
+        return {
+            "/regenerate": self.regenerate,
+            "/stop": self.stop,
+            "/model": self.model,
+            "/sessions": self.sessions,
+            "/open": self.open,
+            "/new": self.new,
+            "/rename": self.rename,
+            "/end": self.end,
+            "/human": self.human,
+            "/help": self.help,
+        }
+
+    async def say(self, text: str) -> None:
+        await self._answered(self._chat.say(text))
+
+    async def regenerate(self, _rest: str) -> None:
+        """have the last message answered again"""
+        await self._answered(self._chat.regenerate())
+
+    async def stop(self, _rest: str) -> None:
+        """stop the answer that is running (Ctrl-C does the same)"""
+        await self._chat.stop()
+
+    async def model(self, rest: str) -> None:
+        """show the models, or choose one: /model ID"""
+        if rest:
+            await self._chat.select_model(rest)
+            return
+        models = (await self._chat.ready()).models
+        self._screen.note("models: " + ", ".join(model.id for model in models))
+
+    async def sessions(self, rest: str) -> None:
+        """list your conversations; words after it are looked for in their names"""
+        found = (await self._chat.api.sessions(q=rest, limit=LISTED)).sessions
+        self._listed = [session.id for session in found]
+        for number, session in enumerate(found, start=1):
+            when = session.last_activity[:16].replace("T", " ")
+            self._screen.note(f"{number:2}  {session.name or 'unnamed'}  ({session.message_count} messages, {when})")
+        self._screen.note("open one: /open NUMBER" if found else "none")
+
+    async def open(self, rest: str) -> None:
+        """go on with a conversation of the last list: /open NUMBER"""
+        if not rest.isdecimal() or not 1 <= int(rest) <= len(self._listed):
+            self._screen.note("give a number of the list that /sessions shows")
+            return
+        await self.enter(self._listed[int(rest) - 1])
+
+    async def new(self, _rest: str) -> None:
+        """begin a new conversation"""
+        await self.enter("new")
+        self._screen.note("a new conversation")
+
+    async def rename(self, rest: str) -> None:
+        """give this conversation a name: /rename NAME"""
+        await self._chat.api.rename(self._session_id, rest)
+
+    async def end(self, _rest: str) -> None:
+        """end this conversation"""
+        await self._chat.api.end(self._session_id)
+
+    async def human(self, rest: str) -> None:
+        """ask for a person; words after it say why"""
+        await self._chat.help(rest)
+        self._screen.note("help was asked for")
+
+    async def help(self, _rest: str) -> None:
+        """show this"""
+        for name, command in self.commands.items():
+            self._screen.note(f"{name:12} {command.__doc__}")
+        self._screen.note("/quit        leave (Ctrl-D does the same)")
+        self._screen.note("A line that ends with \\ goes on in the next one.")
+
+    @property
+    def _session_id(self) -> str:
+        position = self._chat.position
+        return position.session_id if position else ""
+
+    async def _answered(self, asking: Awaitable[object]) -> None:
+        """Wait for the ack, and for the answer if one begins soon."""
+        self._began.clear()
+        self._idle.clear()
+        await asking
+        try:
+            async with asyncio.timeout(SOON):
+                await self._began.wait()
+        except TimeoutError:
+            return
+        await self._idle.wait()
