@@ -1,0 +1,82 @@
+"""The command line of the benchmark: runs the works one after another, shows a table, keeps the results.
+
+It judges answers and never a time: the exit code is 1 when a token was lost, doubled or out of place, else 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import shlex
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import uvloop
+from rich.console import Console
+
+from bench import works
+from bench.figures import Result
+from bench.process import LOAD_CORE, pin
+from bench.results import FOLDER, as_json, markdown, setting, table
+from bench.sizes import FULL, QUICK, Sizes
+
+WORKS: dict[str, Callable[[Sizes], Awaitable[Result]]] = {
+    "W1": works.idle,
+    "W2": works.streams,
+    "W3": works.pour,
+    "W4": works.most,
+}
+
+
+def main() -> int:
+    chosen = options()
+    console = Console()
+    pinned = (os.cpu_count() or 1) > 1 and pin(LOAD_CORE)
+    allow_many_files()
+    results = uvloop.run(run_all(chosen.works or list(WORKS), QUICK if chosen.quick else FULL, console))
+    console.print(table(results, marks=not chosen.quick))
+    where = setting(shlex.join(["python", "-m", "bench", *sys.argv[1:]]), pinned=pinned)
+    if chosen.json:
+        chosen.json.write_text(as_json(results, where) + "\n")
+    if not chosen.quick and len(results) == len(WORKS):
+        (FOLDER / "RESULTS.md").write_text(markdown(results, where))
+    return report_problems(results, console)
+
+
+def options() -> argparse.Namespace:
+    about = "Measure Chatbox on this machine. A full run of all works writes bench/RESULTS.md."
+    parser = argparse.ArgumentParser(prog="python -m bench", description=about)
+    parser.add_argument("works", nargs="*", choices=[*WORKS, []], metavar="WORK", help=f"of {', '.join(WORKS)}; all")
+    parser.add_argument("--quick", action="store_true", help="a short look that all of it works; its times mean little")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every single value")
+    return parser.parse_args()
+
+
+async def run_all(names: list[str], sizes: Sizes, console: Console) -> dict[str, Result]:
+    results = {}
+    for number, name in enumerate(names, start=1):
+        begun = time.monotonic()
+        with console.status(f"{name} ({number} of {len(names)})"):
+            results[name] = await WORKS[name](sizes)
+        console.print(f"{name} done in {time.monotonic() - begun:.0f} s", *results[name].remarks, sep="\n  ")
+    return results
+
+
+def report_problems(results: dict[str, Result], console: Console) -> int:
+    wrong = [f"{name}: {problem}" for name, result in results.items() for problem in result.problems]
+    for line in wrong:
+        console.print(f"[red]wrong[/red] {line}")
+    return 1 if wrong else 0
+
+
+def allow_many_files() -> None:
+    """Thousands of sockets are open at once; programs that are started inherit this."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
