@@ -11,7 +11,7 @@ import aiohttp
 from chatbox.app import create_app
 from chatbox.auth import mint
 from chatbox.config import Config
-from chatbox.server import Server, settings_for
+from chatbox.server import Server, bind, settings_for
 
 SECRET = "Zk3vW8qLr5TnX1cYb7Hd9Fg2Jm4Ps6Ua"
 ECHO = {"LLM_PROVIDER_1_TYPE": "echo"}
@@ -89,15 +89,17 @@ async def running(folder, settings=None, app=None):
     """A server on a free port with the echo model, its data in ``folder``."""
     env = DEVELOPMENT | {"CHATBOX_DATA_DIR": str(folder)} | (ECHO if settings is None else ECHO | settings)
     app = app or create_app(Config.load(env))
-    server = Server(settings_for(app), app)
-    serving = asyncio.create_task(server._serve())
-    async with asyncio.timeout(30):
-        while not server.started and not serving.done():
-            await asyncio.sleep(0.01)
-    live = Live(app, server.servers[0].sockets[0].getsockname()[1])
-    try:
-        yield live
-    finally:
-        server.should_exit = True
-        await serving
-        await live.session.close()
+    listening = asyncio.get_running_loop().create_future()
+    with bind("127.0.0.1", 0) as bound:
+        server = Server(settings_for(app), app, listening.set_result)
+        serving = asyncio.create_task(server.run_on(bound))
+        await asyncio.wait([serving, listening], timeout=30, return_when=asyncio.FIRST_COMPLETED)
+        if serving.done():
+            await serving
+        live = Live(app, listening.result())
+        try:
+            yield live
+        finally:
+            server.should_exit = True
+            await serving
+            await live.session.close()

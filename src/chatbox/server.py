@@ -100,18 +100,22 @@ class Server(uvicorn.Server):
         self._ready = ready
 
     async def run_until_signal(self, bound: socket.socket) -> None:
-        """Serve on a bound socket until SIGTERM or SIGINT. A signal while the app opens ends that."""
+        """Serve until SIGTERM or SIGINT. A signal while the app opens ends that."""
         opening = asyncio.current_task()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled, opening)
         try:
-            async with self._app.running():
-                await self._serve([bound])
+            await self.run_on(bound)
         except asyncio.CancelledError:
             if not self.should_exit:
                 raise
             log.info("stopped while starting")
+
+    async def run_on(self, bound: socket.socket) -> None:
+        """Open the app and serve on a bound socket until ``should_exit``."""
+        async with self._app.running():
+            await self._serve([bound])
 
     def _signalled(self, opening: asyncio.Task[Any] | None) -> None:
         if self.should_exit:
