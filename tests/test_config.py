@@ -340,6 +340,11 @@ def test_what_kubernetes_says_about_services_named_chatbox_is_no_setting() -> No
         ("ping_interval = false", "PING_INTERVAL: (file {file}) False is not a duration"),
         ("jwt_secret = 5", "JWT_SECRET: (file {file}) not text"),
         ("allowed_origins = 5", "ALLOWED_ORIGINS: (file {file}) not a list"),
+        ("trusted_proxies = [5]", "TRUSTED_PROXIES: (file {file}) entry 1: "),
+        (
+            "[[provider]]\ntype = 'echo'\ntemperature = true",
+            "LLM_PROVIDER_1_TEMPERATURE: (file {file}) not a number",
+        ),
         ("allowed_origins = [5]", "ALLOWED_ORIGINS: (file {file}) entry 1: not text"),
         ("data_dir = 5", "CHATBOX_DATA_DIR: (file {file}) not a folder's name"),
         ("max_connections = 1.0", "MAX_CONNECTIONS: (file {file}) 1.0 is not a whole number"),

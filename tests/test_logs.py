@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import stat
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -162,6 +163,22 @@ def test_numbers_are_counts_and_stay(file: Path, fields: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (Path("/srv/chat.db"), "/srv/chat.db"),
+        (Path(f"/srv/?token={TOKEN}"), f"/srv/?token={MASK}"),
+        (ValueError(f"bad {TOKEN}"), f"ValueError: bad {MASK}"),
+        (Kind.TURN, "turn"),
+        (object(), "<object>"),
+        (b"12345", "<bytes>"),
+    ],
+)
+def test_of_an_object_only_what_is_known_to_be_harmless_is_shown(file: Path, value: object, shown: str) -> None:
+    log.info("said", value=value)
+    assert lines(file)[0]["value"] == shown
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "a session was created",
@@ -246,17 +263,30 @@ def test_a_long_text_is_cut() -> None:
     assert len(clean_text("a b " * LONGEST_TEXT)) == LONGEST_TEXT + 1
 
 
-def test_redaction_of_hostile_text_takes_no_time() -> None:
-    for text in (
-        "eyJ" * 5000,
-        "eyJa." * 3000,
-        "bearer " * 3000,
-        "://" * 5000,
-        "?token=" * 3000,
-        "key" * 5000,
-        "a_" * 6000,
-    ):
-        clean_text(text)
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "eyJ",
+        "eyJa.",
+        "bearer ",
+        "://",
+        "://a",
+        "://a:",
+        "?token=",
+        "?a-",
+        "key",
+        "a_",
+        "a-",
+        "/s/",
+        "sk-",
+        "f",
+        "password",
+    ],
+)
+def test_redaction_of_hostile_text_takes_little_time(piece: str) -> None:
+    began = time.perf_counter()
+    clean_text(piece * LONGEST_TEXT)
+    assert time.perf_counter() - began < 0.5
 
 
 @given(

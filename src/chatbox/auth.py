@@ -11,6 +11,7 @@ import time
 import unicodedata
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Collection, Iterable
+from typing import Any
 
 import jwt
 import msgspec
@@ -40,7 +41,7 @@ _OVERRIDES = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x20
 class Header(msgspec.Struct, frozen=True):
     alg: str
     kid: str | None = None
-    crit: msgspec.Raw | None = None
+    crit: Any = None
 
 
 class Claims(msgspec.Struct, frozen=True):

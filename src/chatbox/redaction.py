@@ -35,10 +35,10 @@ _SECRET_TEXT = re.compile(
     r"""
       (?<![\w-])eyJ[\w-]{4,}\.[\w-]+(?:\.[\w-]*)?                                # a JWT
     | (\b(?:bearer|basic)[\s.:=]+)[^\s"',;]+
-    | ([?&\#;](?:[\w-]*(?:token|key|signature|credential|secret|password)|sig|code|q)=)[^&\s"'\#<>]+
-    | (\b[\w-]*
+    | ([?&\#;](?:[\w-]{0,60}(?:token|key|signature|credential|secret|password)|sig|code|q)=)[^&\s"'\#<>]+
+    | ((?<![\w-])[\w-]{0,60}
         (?:password|passwd|secret|token|api[_-]?key|authorization)["']?\s*[=:]\s*["']?(?:bearer\s|basic\s)?)[^\s"',&;]+
-    | (://[^/\s:@"']*:)[^@\s"']+(?=@)
+    | (://[^/\s:@"']{0,200}:)[^@\s"']{1,1000}(?=@)
     | (/s(?:hared)?/)[\w-]{16,}
     | (?<![\w-])(?:sk|pk|key|app)-[\w-]{12,}
     | \b[0-9a-fA-F]{64}\b

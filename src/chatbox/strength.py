@@ -23,7 +23,7 @@ _UNFILLED = re.compile(
     | ^your(?:api|auth|jwt|secret|password|pass|token|key|domain|db|smtp|own)   # yourpassword
     | (?<![a-z0-9]) (?:change|replace|update|edit|fill) [-_\ ]? (?:me|this|it|with|in) (?![a-z0-9])
     | placeholder | (?<![a-z0-9]) (?:todo|fixme|tbd|dummy|redacted) (?![a-z0-9])
-    | (?<![a-z0-9]) (?:insert|enter|put|add|paste|goes) [-_\ ] .* (?<![a-z0-9]) here (?![a-z0-9])
+    | (?<![a-z0-9]) (?:insert|enter|put|add|paste|goes) [-_\ ] .{0,60} (?<![a-z0-9]) here (?![a-z0-9])
     | ^ <[^<>]+> $
     | ^ [x*?#]{3,} $ | ^ x{3,} [-_] | [-_] x{3,} $                          # xxxx, sk-xxxx
     """,
@@ -42,7 +42,7 @@ _GUESSABLE = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 
-_REFERENCE = re.compile(r"\$\{[^}]*\}|\$\([^)]*\)|\{\{.*\}\}|^\$[A-Za-z_]\w*$|^%\w+%$")
+_REFERENCE = re.compile(r"\$\{[^{}]{1,200}\}|\$\([^()]{1,200}\)|\{\{.{1,200}?\}\}|^\$[A-Za-z_]\w*$|^%\w+%$")
 
 
 def weakness(secret: str) -> str:

@@ -25,7 +25,7 @@ _PREFIX = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
 _EMAIL = re.compile(r"[^\s@,<>\"]+@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
 _PHONE = re.compile(r"\+[1-9][0-9]{6,14}")
 
-type_of_network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Kind(NamedTuple):
@@ -164,12 +164,12 @@ def _matching(pattern: re.Pattern[str], what: str) -> Callable[[str], str]:
 
 
 def _network(value: object) -> object:
-    if isinstance(value, str):
-        try:
-            return ipaddress.ip_network(value.strip())
-        except ValueError as error:
-            raise ValueError("not an address or a network in CIDR form, or it has bits set past its prefix") from error
-    return value
+    if isinstance(value, Network):
+        return value
+    try:
+        return ipaddress.ip_network(str(value).strip())
+    except ValueError as error:
+        raise ValueError("not an address or a network in CIDR form, or it has bits set past its prefix") from error
 
 
 DURATION = "a duration with units, at most 366 days"
@@ -215,7 +215,7 @@ _phone = AfterValidator(_matching(_PHONE, "not a phone number with + and country
 Phone = Annotated[str, _phone, Kind("a phone number with + and country code")]
 Phones = Annotated[tuple[Annotated[str, _phone], ...], BeforeValidator(listed), Kind(_LIST + "phone numbers")]
 Networks = Annotated[
-    tuple[Annotated[type_of_network, BeforeValidator(_network)], ...],
+    tuple[Annotated[Network, BeforeValidator(_network)], ...],
     BeforeValidator(listed),
     Kind(_LIST + "addresses and networks"),
 ]

@@ -15,12 +15,12 @@ from typing import NamedTuple
 from chatbox.strength import is_placeholder, is_reference, is_unfilled, weakness
 
 _PAIR = re.compile(
-    r"""(?P<key>[A-Za-z_][\w.-]*)["']?\s*[:=]\s*
-        (?P<value>"(?:[^"\\]|\\.)*"|'[^']*'|\$\{[^}]*\}|[^\s"'{\[,}\]][^,}\]]*|(?=\s*$))""",
+    r"""(?<![\w.-])-{0,2}(?P<key>[A-Za-z_][\w.-]{0,100})["']?\s*[:=]\s*
+        (?P<value>"(?:[^"\\]|\\.)*"|'[^']*'|\$\{[^{}]*\}|[^\s"'{\[,}\]][^,}\]]*|(?=\s*$))""",
     re.VERBOSE,
 )
 _COMMENT = re.compile(r"(?:^|\s)#.*$")
-_FALLBACK = re.compile(r"\$\{[^}:=-]*:?[-=]([^}]*)\}")
+_FALLBACK = re.compile(r"\$\{[^{}:=-]*:?[-=]([^{}]*)\}")
 _PASSWORD_IN_ADDRESS = re.compile(r"://[^/\s:@]*:([^@\s/]+)@")
 _SECRET = re.compile(
     r"(?:^|[_.-])(?:pass|passwd|password|passphrase|secret|token|keys?|credentials?|apikey)$", re.IGNORECASE
