@@ -16,7 +16,7 @@ install: python ## what `make run` needs, in .venv: packages, the local model, t
 
 run: python ## start Chatbox on this machine and print the link to open; ARGS="--port 9000" and the like
 	@$(PYTHON) tools/prepare.py run
-	@exec $(VENV)/chatbox serve --dev $(ARGS)
+	@LD_LIBRARY_PATH=$(CURDIR)/.venv/lib/openmp$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH} exec $(VENV)/chatbox serve --dev $(ARGS)
 
 test: python ## everything that has to hold: style, types, tests with coverage, browser tests, readiness table
 	@tools/system-packages

@@ -9,6 +9,7 @@ Every step leaves a stamp made of what it was given, and is skipped while that i
 from __future__ import annotations
 
 import argparse
+import ctypes
 import hashlib
 import importlib.util
 import os
@@ -27,6 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMPS = VENV / "stamps"
+OPENMP = VENV / "lib" / "openmp"
 LOCKS = ROOT / "requirements"
 NEEDED_GIB = {"run": 1.5, "dev": 2.5}
 
@@ -65,6 +67,7 @@ def main() -> None:
         make_environment()
         install_packages(level)
         install_project()
+        bring_openmp()
         build_pages()
     except OSError as error:
         fail(f"{error.strerror}: {error.filename}", str(error))
@@ -113,6 +116,25 @@ def install_project() -> None:
     if not stamp.current:
         step("Installing Chatbox from this checkout", [*UV_INSTALL, "--no-build-isolation", "-e", ROOT])
         stamp.set()
+
+
+def bring_openmp() -> None:
+    """The local model's engine links against libgomp, which a bare system lacks. `make run` adds ``OPENMP`` to the
+    loader's path."""
+    library = OPENMP / "libgomp.so.1"
+    if library.exists() or loadable(library.name):
+        return
+    step("Installing the OpenMP runtime from PyPI", [*UV_INSTALL, "--require-hashes", "-r", LOCKS / "openmp.lock"])
+    OPENMP.mkdir(exist_ok=True)
+    library.symlink_to(next(VENV.glob("lib/python3*/site-packages/pykdtree.libs/libgomp*")))
+
+
+def loadable(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
 
 
 def build_pages() -> None:
