@@ -9,16 +9,15 @@ from __future__ import annotations
 import re
 import time
 import unicodedata
-from base64 import urlsafe_b64decode
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Collection, Iterable
-from typing import Any
 
 import jwt
 import msgspec
-from jwt.algorithms import HMACAlgorithm
+from jwt import PyJWK
 
 from chatbox.errors import ExpiredToken, InvalidToken
-from chatbox.jwks import Key, KeySet
+from chatbox.jwks import KeySet
 from chatbox.session import Principal
 
 LEEWAY = 30.0
@@ -33,15 +32,8 @@ CONTEXT_VALUE_LENGTH = 1000
 REFUSED = "The token is not valid; ask the app that you came from for a new one."
 EXPIRED = "The token has expired; ask the app that you came from for a new one."
 
-_COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 _LOOPBACK = re.compile(r"https?://(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]{1,5})?")
 _OVERRIDES = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F])
-
-
-class Header(msgspec.Struct, frozen=True):
-    alg: str
-    kid: str | None = None
-    crit: Any = None
 
 
 class Claims(msgspec.Struct, frozen=True):
@@ -59,7 +51,7 @@ class Claims(msgspec.Struct, frozen=True):
     context: dict[str, str] | None = None
 
 
-_header = msgspec.json.Decoder(Header)
+_jws = jwt.PyJWS()
 _claims = msgspec.json.Decoder(Claims)
 
 
@@ -93,27 +85,25 @@ class Authenticator:
         """
         try:
             return self._principal(await self._verified(token))
-        except (ValueError, msgspec.MsgspecError, RecursionError) as error:
+        except (ValueError, jwt.PyJWTError, msgspec.MsgspecError, RecursionError) as error:
             raise InvalidToken(REFUSED) from error
 
     async def _verified(self, token: str) -> bytes:
-        """The payload, once its signature is known to be good. Raises ``ValueError``."""
-        parts = _COMPACT.fullmatch(token) if len(token) <= TOKEN_LENGTH else None
-        if parts is None:
+        """The payload, once its signature is known to be good. Raises ``ValueError``, ``PyJWTError``."""
+        if not token.isascii() or len(token) > TOKEN_LENGTH:
             raise ValueError("not a token, or too long")
-        header = _header.decode(_decoded(parts[1]))
-        if header.crit is not None:
-            raise ValueError("it asks for an extension")
-        key = await self._key(header)
-        signed = token[: parts.end(2)].encode("ascii")
-        if key is None or not key.verifies(signed, _decoded(parts[3])):
-            raise ValueError("no key verifies it")
-        return _decoded(parts[2])
+        header = _jws.get_unverified_header(token)
+        algorithm, key_id = header.get("alg"), header.get("kid")
+        key = await self._key(algorithm, key_id) if isinstance(algorithm, str) else None
+        if key is None or "crit" in header:
+            raise ValueError("no key verifies it, or it asks for an extension")
+        payload: bytes = _jws.decode(token, key, [key.algorithm_name])
+        return payload
 
-    async def _key(self, header: Header) -> Key | None:
-        if header.alg == "HS256":
+    async def _key(self, algorithm: str, key_id: str | None) -> PyJWK | None:
+        if algorithm == "HS256":
             return self._secret
-        return await self._keys.find(header.alg, header.kid) if self._keys else None
+        return await self._keys.find(algorithm, key_id) if self._keys else None
 
     def _principal(self, payload: bytes) -> Principal:
         claims = _claims.decode(payload)
@@ -169,13 +159,8 @@ class Origins:
         self._allowed = frozenset(allowed)
 
 
-def _secret_key(secret: str) -> Key:
-    algorithm = HMACAlgorithm(HMACAlgorithm.SHA256)
-    return Key(algorithm, algorithm.prepare_key(secret))
-
-
-def _decoded(part: str) -> bytes:
-    return urlsafe_b64decode(part + "=" * (-len(part) % 4))
+def _secret_key(secret: str) -> PyJWK:
+    return PyJWK({"kty": "oct", "k": urlsafe_b64encode(secret.encode()).decode()}, "HS256")
 
 
 def _audiences(claim: str | list[str] | None) -> list[str]:

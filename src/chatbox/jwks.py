@@ -13,8 +13,7 @@ import msgspec
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from jwt import PyJWTError
-from jwt.algorithms import Algorithm, ECAlgorithm, RSAAlgorithm
+from jwt import PyJWK, PyJWTError
 
 from chatbox.errors import Unavailable
 
@@ -37,17 +36,6 @@ UNAVAILABLE = "Sign-in can't be checked right now; try again in a moment."
 log = structlog.get_logger(component="auth")
 
 
-class Key:
-    """Verifies the signatures of one algorithm."""
-
-    def __init__(self, algorithm: Algorithm, key: Any) -> None:
-        self._algorithm = algorithm
-        self._key = key
-
-    def verifies(self, signed: bytes, signature: bytes) -> bool:
-        return bool(self._algorithm.verify(signed, self._key, signature))
-
-
 class KeySet:
     """The keys at an address, by algorithm and id.
 
@@ -59,12 +47,12 @@ class KeySet:
     def __init__(self, url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._url = url
         self._clock = clock
-        self._keys: dict[tuple[str, str | None], Key] = {}
+        self._keys: dict[tuple[str, str | None], PyJWK] = {}
         self._tried = -math.inf
         self._fetched = -math.inf
         self._fetching = asyncio.Lock()
 
-    async def find(self, algorithm: str, key_id: str | None) -> Key | None:
+    async def find(self, algorithm: str, key_id: str | None) -> PyJWK | None:
         """The key of that algorithm and id; without an id, the only one of the algorithm. None: there is none.
 
         Raises ``Unavailable`` when no keys could be had so far.
@@ -110,11 +98,11 @@ class Document(msgspec.Struct, frozen=True):
     keys: list[dict[str, Any]]
 
 
-def by_algorithm(document: bytes) -> dict[tuple[str, str | None], Key]:
+def by_algorithm(document: bytes) -> dict[tuple[str, str | None], PyJWK]:
     """The keys of a JWKS that may verify tokens. Raises ``ValueError`` when there are none."""
     entries = msgspec.json.decode(document, type=Document).keys[:MAX_KEYS]
     found = [entry for entry in map(usable, entries) if entry]
-    keys: dict[tuple[str, str | None], Key] = {(algorithm, key_id): key for algorithm, key_id, key in found if key_id}
+    keys: dict[tuple[str, str | None], PyJWK] = {(algorithm, key_id): key for algorithm, key_id, key in found if key_id}
     for algorithm in ("RS256", "ES256"):
         alone = [key for name, _, key in found if name == algorithm]
         if len(alone) == 1:
@@ -124,20 +112,17 @@ def by_algorithm(document: bytes) -> dict[tuple[str, str | None], Key]:
     return keys
 
 
-def usable(entry: dict[str, Any]) -> tuple[str, str | None, Key] | None:
+def usable(entry: dict[str, Any]) -> tuple[str, str | None, PyJWK] | None:
     """Algorithm, id and key of an entry; None when it is of another kind, for another use, weak or private."""
     algorithm = {"RSA": "RS256", "EC": "ES256"}.get(str(entry.get("kty")))
     if algorithm is None or entry.get("alg", algorithm) != algorithm or entry.get("use", "sig") != "sig":
         return None
-    family: Any = (
-        RSAAlgorithm(RSAAlgorithm.SHA256) if algorithm == "RS256" else ECAlgorithm(ECAlgorithm.SHA256, SECP256R1)
-    )
     try:
-        key = family.from_jwk(entry)
+        key = PyJWK(entry, algorithm)
     except (PyJWTError, ValueError, TypeError):
         return None
     key_id = entry.get("kid")
-    return (algorithm, key_id if isinstance(key_id, str) else None, Key(family, key)) if strong(key) else None
+    return (algorithm, key_id if isinstance(key_id, str) else None, key) if strong(key.key) else None
 
 
 def strong(key: object) -> bool:
