@@ -207,13 +207,28 @@ async def test_a_reset_after_the_end_is_no_error() -> None:
         assert text(await answer(provider, "Hi")) == "word "
 
 
-async def test_a_connection_that_the_server_has_closed_meanwhile_is_unreachable_or_replaced() -> None:
+async def test_a_connection_that_the_server_has_closed_meanwhile_is_replaced() -> None:
     keep = HEAD.replace(b"Connection: close", b"Content-Length: %d" % len(WORD + DONE))
     async with served(says(keep + WORD + DONE, pause=0.01)) as (wire, provider):
         for _ in range(3):
             assert text(await answer(provider, "Hi")) == "word "
             await all_closed(wire)
         assert wire.accepted == 3
+
+
+async def test_a_kept_connection_that_was_closed_is_replaced_at_once() -> None:
+    keep = HEAD.replace(b"Connection: close", b"Content-Length: %d" % len(WORD + DONE))
+    async with served(says(keep + WORD + DONE, pause=0.3)) as (wire, provider):
+        assert text(await answer(provider, "Hi")) == "word "
+        assert text(await answer(provider, "Hi")) == "word "
+        assert wire.accepted == 2
+
+
+async def test_a_new_connection_that_is_closed_is_not_tried_twice() -> None:
+    async with served(says(reset=True)) as (wire, provider):
+        with pytest.raises(ProviderUnreachable):
+            await answer(provider, "Hi")
+        assert wire.accepted == 1
 
 
 async def test_nobody_listening_is_unreachable() -> None:

@@ -12,7 +12,7 @@ import math
 import time
 from abc import abstractmethod
 from collections.abc import Mapping
-from types import TracebackType
+from types import SimpleNamespace, TracebackType
 from typing import ClassVar, Self
 from urllib.parse import urlsplit, urlunsplit
 
@@ -81,11 +81,14 @@ class Api:
         self._secret = secret
 
     async def __aenter__(self) -> Self:
+        trace = aiohttp.TraceConfig()
+        trace.on_connection_reuseconn.append(note_reuse)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_TIMEOUT),
             auto_decompress=False,
+            trace_configs=[trace],
         )
         return self
 
@@ -112,7 +115,7 @@ class Api:
     async def _request(self, method: str, path: str, body: bytes | None = None) -> Response:
         try:
             url = joined_url(self._endpoint, path)
-            got = await self._session.request(method, url, data=body, headers=self._headers, allow_redirects=False)
+            got = await self._send(method, url, body)
         except TROUBLE as error:
             raise error_for(error) from None
         response = Response(got)
@@ -120,6 +123,18 @@ class Api:
             return response
         async with response:
             raise await self._refusal(got, response)
+
+    async def _send(self, method: str, url: str, body: bytes | None) -> aiohttp.ClientResponse:
+        """A kept connection that the server has closed meanwhile says nothing about the server: take another one."""
+        while True:
+            attempt = Attempt()
+            try:
+                return await self._session.request(
+                    method, url, data=body, headers=self._headers, allow_redirects=False, trace_request_ctx=attempt
+                )
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                if not attempt.reused:
+                    raise
 
     async def _refusal(self, got: aiohttp.ClientResponse, response: Response) -> ProviderError:
         body = (await response.read_up_to(MAX_ERROR_BODY)).decode(errors="replace")
@@ -132,6 +147,16 @@ class Api:
     def failure(self, status: int, body: str, retry_after: float | None = None) -> ProviderError:
         """``failure_of``, without the key."""
         return failure_of(status, body.replace(self._secret, "***") if self._secret else body, retry_after)
+
+
+class Attempt:
+    reused = False
+
+
+async def note_reuse(
+    session: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceConnectionReuseconnParams
+) -> None:
+    context.trace_request_ctx.reused = True
 
 
 class Response:

@@ -3,6 +3,8 @@
 llama.cpp comes as a server that is asked through a function call. It insists on listening somewhere: that is a socket
 in a folder which only this user may enter, behind a random key that nobody gets.
 
+Loading, once, holds Python's lock for about a quarter of a second, and nothing else runs meanwhile. Answering does not.
+
 One worker thread answers one request after the other, in the order they came. Stopping reaches the model at its next
 token or, while it still reads the prompt, after at most ``BATCH`` tokens of it.
 """
@@ -10,6 +12,7 @@ token or, while it still reads the prompt, after at most ``BATCH`` tokens of it.
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import shutil
 import socket
@@ -32,10 +35,10 @@ from chatbox.llm.history import WORST, trim
 from chatbox.llm.http import RequestRefused, failure_of
 from chatbox.llm.openai import ChatAnswer
 
-BATCH = 32
+BATCH = 16
 
-DEMO_CONTEXT = 3072
-"""The demonstration model reads some 200 tokens a second: a longer prompt would miss the first token's deadline."""
+DEMO_CONTEXT = 2048
+"""One processor reads some 150 tokens a second: a longer prompt might miss the first token's deadline."""
 
 DEMO_PROMPT = "You are a helpful assistant. Answer briefly and plainly."
 """Stands in for a missing system prompt. Without one, the demonstration model takes itself for a poet."""
@@ -55,6 +58,8 @@ class Local(Provider):
         if find_spec("xllamacpp") is None:
             raise ConfigError([f"model {settings.id!r} is local and needs more: pip install 'chatbox[local]'"])
         path = settings.model or settings.endpoint
+        if path and not Path(path).is_file():
+            raise ConfigError([f"model {settings.id!r} is local, but there is no file {path}"])
         self._context = settings.context if path else min(settings.context, DEMO_CONTEXT)
         self._max_tokens = min(settings.max_tokens, self._context // 2)
         self._engine = Engine(Path(path) if path else demo_model(), self._context)
@@ -166,8 +171,10 @@ class Engine:
         params.endpoint_slots = False
         params.verbosity = -1
         params.n_ctx = self._context
+        params.fit_params = False
         params.n_batch = params.n_ubatch = BATCH
         params.cache_ram_mib = CACHE_MIB
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = half_of_the_processors()
         try:
             return xllamacpp.Server(params)
         except RuntimeError as error:
@@ -178,6 +185,13 @@ class Engine:
         if self._server is not None:
             self._server = None
             self._folder.cleanup()
+
+
+def half_of_the_processors() -> int:
+    """llama.cpp's threads wait for each other by turning round: where others want the processors too, all of them are
+    five times slower than half of them.
+    """
+    return max(1, len(os.sched_getaffinity(0)) // 2)
 
 
 def demo_model() -> Path:
