@@ -18,16 +18,24 @@ import uvloop
 from rich.console import Console
 
 from bench import works
+from bench.durable import durable
+from bench.fanout import fanout
 from bench.figures import Result
 from bench.process import LOAD_CORE, pin
 from bench.results import FOLDER, as_json, markdown, setting, table
+from bench.resume import resume
 from bench.sizes import FULL, QUICK, Sizes
+from bench.start import start
 
 WORKS: dict[str, Callable[[Sizes], Awaitable[Result]]] = {
     "W1": works.idle,
     "W2": works.streams,
     "W3": works.pour,
     "W4": works.most,
+    "fanout": fanout,
+    "durable": durable,
+    "resume": resume,
+    "start": start,
 }
 
 

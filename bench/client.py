@@ -33,6 +33,7 @@ class Client(WSListener):
         self.answering = False
         self.resumed = False
         self.greeted = asyncio.Event()
+        self._acked = asyncio.Event()
 
     @property
     def newest(self) -> int:
@@ -55,10 +56,17 @@ class Client(WSListener):
         """Ask for an answer, to be counted in ``tally``."""
         self.tally, self._texts, self.answering = tally, [], True
         self._asked_at = time.time_ns()
+        self._acked.clear()
         if self._transport:
             self._transport.send(WSMsgType.TEXT, orjson.dumps({"type": "user_message", "content": text}))
         else:
             self._fail("not connected")
+
+    async def acknowledged(self) -> None:
+        """Wait for the acknowledgement of what was asked last. Raises ``RuntimeError`` when the socket is lost."""
+        await self._acked.wait()
+        if self._transport is None:
+            raise RuntimeError("the socket was lost before the acknowledgement")
 
     def leave(self) -> None:
         """Drop the line without a word; ``connect`` comes back."""
@@ -74,6 +82,7 @@ class Client(WSListener):
             self._transport = None
             self._fail("disconnected")
             self.greeted.set()
+            self._acked.set()
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         if frame.msg_type == WSMsgType.TEXT and transport is self._transport:
@@ -87,6 +96,8 @@ class Client(WSListener):
             self._piece(frame)
         elif kind == "connection_status":
             self._greet(frame)
+        elif kind == "ack":
+            self._acked.set()
         elif kind == "error":
             self._fail(f"error {frame['error']['code']}")
 

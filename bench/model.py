@@ -41,10 +41,9 @@ class Speaker(asyncio.Protocol):
 
     _transport: asyncio.Transport
 
-    def __init__(self, stream: Stream, rate: float, pause: float, counts: Counts) -> None:
+    def __init__(self, stream: Stream, rate: float, counts: Counts) -> None:
         self._stream = stream
         self._interval = 1 / rate if rate else 0.0
-        self._pause = pause
         self._counts = counts
         self._loop = asyncio.get_running_loop()
         self._received = b""
@@ -88,7 +87,7 @@ class Speaker(asyncio.Protocol):
     def _answer(self, request: bytes) -> None:
         if b"/chat/completions" in request:
             self._transport.write(self._stream.head)
-            self._next, self._due = 0, self._loop.time() + self._pause
+            self._next, self._due = 0, self._loop.time()
             self._timer = self._loop.call_at(self._due, self._speak if self._interval else self._pour)
         else:
             self._reply(asdict(self._counts) if b"/counts" in request else {"object": "list", "data": []})
@@ -123,10 +122,10 @@ class Speaker(asyncio.Protocol):
             self._next = None
 
 
-async def serve(stream: Stream, rate: float, pause: float, port: int) -> None:
+async def serve(stream: Stream, rate: float, port: int) -> None:
     counts = Counts()
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Speaker(stream, rate, pause, counts), "127.0.0.1", port, backlog=4096)
+    server = await loop.create_server(lambda: Speaker(stream, rate, counts), "127.0.0.1", port, backlog=4096)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
@@ -135,10 +134,9 @@ def main() -> None:
     options = argparse.ArgumentParser(description="An OpenAI-compatible server with a scripted answer.")
     options.add_argument("--tokens", type=int, default=200, help="of an answer")
     options.add_argument("--rate", type=float, default=20.0, help="tokens a second and answer; 0: as fast as read")
-    options.add_argument("--pause", type=float, default=0.0, help="seconds before the first token")
     options.add_argument("--port", type=int, default=0, help="0: a free one")
     chosen = options.parse_args()
-    uvloop.run(serve(Stream(chosen.tokens), chosen.rate, chosen.pause, chosen.port))
+    uvloop.run(serve(Stream(chosen.tokens), chosen.rate, chosen.port))
 
 
 if __name__ == "__main__":

@@ -49,9 +49,9 @@ class Server(NamedTuple):
 
 
 @asynccontextmanager
-async def model(*, tokens: int, rate: float, pause: float = 0.0) -> AsyncIterator[Model]:
+async def model(*, tokens: int, rate: float) -> AsyncIterator[Model]:
     """The scripted model; ``rate`` tokens a second and answer, 0: as fast as they are read."""
-    command = ["-m", "bench.model", "--tokens", str(tokens), "--rate", str(rate), "--pause", str(pause)]
+    command = ["-m", "bench.model", "--tokens", str(tokens), "--rate", str(rate)]
     async with started(LOAD_CORE, *command) as process:
         yield Model(Process(process.pid), int(await first_line(process)))
 

@@ -28,6 +28,7 @@ class Sizes:
     durable_callers: int = 64
     durable_seconds: float = 2.0
     resumed: int = 2000
+    resume_tokens: int = 60
     starts: int = 7
 
 
@@ -49,5 +50,6 @@ QUICK = Sizes(
     fanout_events=20,
     durable_seconds=0.3,
     resumed=50,
+    resume_tokens=24,
     starts=1,
 )
