@@ -8,8 +8,8 @@ stays unknown to Dify.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from urllib.parse import quote, urljoin
 
@@ -49,14 +49,10 @@ class Dify(HttpProvider):
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Event, None]:
         answer = DifyAnswer(self._api.failure, self.settings.endpoint)
-        try:
-            async with await self._ask(prompt) as response:
-                async for events in AnswerStream(response, answer):
-                    for event in events:
-                        yield event
-        finally:
-            if answer.task_id and not answer.over:
-                self._stop(answer.task_id, prompt.user_id)
+        async with self._stopped_when_left(answer, prompt.user_id), await self._ask(prompt) as response:
+            async for events in AnswerStream(response, answer):
+                for event in events:
+                    yield event
         for event in answer.end():
             yield event
 
@@ -69,11 +65,16 @@ class Dify(HttpProvider):
                 raise
         return await self._api.post(PATH, request_body(msgspec.structs.replace(prompt, state="")))
 
-    def _stop(self, task_id: str, user_id: str) -> None:
+    @asynccontextmanager
+    async def _stopped_when_left(self, answer: DifyAnswer, user_id: str) -> AsyncIterator[None]:
         """Dify goes on generating when its client goes away, so it is told; whether it listens is its affair."""
-        task = asyncio.create_task(self._tell_to_stop(task_id, user_id))
-        self._stops.add(task)
-        task.add_done_callback(self._stops.discard)
+        try:
+            yield
+        finally:
+            if answer.task_id and not answer.over:
+                task = asyncio.create_task(self._tell_to_stop(answer.task_id, user_id))
+                self._stops.add(task)
+                task.add_done_callback(self._stops.discard)
 
     async def _tell_to_stop(self, task_id: str, user_id: str) -> None:
         with suppress(ProviderError):
