@@ -17,12 +17,16 @@ PACKAGE = ROOT / "src" / "chatbox"
 
 LADDER = [
     ["", "errors"],
-    ["session", "tasks", "deadline", "values", "strength", "strictjson", "redaction", "readiness"],
+    ["session"],
+    ["turn", "tasks", "deadline", "values", "strength", "strictjson", "redaction", "readiness"],
     ["protocol", "transcript", "llm.base", "llm.history", "storage.base", "backplane.base"],
     ["auth", "jwks", "limits", "metrics", "logs", "keyring", "settings", "vault", "rules", "reading", "config"],
     ["outbox", "connections", "health"],
+    ["room"],
     ["hub"],
+    ["draft"],
     ["reply", "conversations"],
+    ["allowance", "sessions"],
     ["chat"],
     ["housekeeping", "connection"],
     ["llm", "storage", "backplane"],
@@ -39,6 +43,7 @@ FAMILIES = ["llm", "storage", "backplane"]
 ROOTS = ["app", "cli", "server"]
 
 DEFERRED: dict[str, str] = {
+    "cli.serve: chatbox": "settings are refused, and Ctrl-C is heard, before the server's modules have been loaded",
     "storage: chatbox.storage.sqlite": "a store is loaded only when the configuration names it",
 }
 """``module: imported`` inside a function, with the reason that it can't stand at the top."""

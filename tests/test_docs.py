@@ -5,12 +5,15 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 import chatbox
 from chatbox import connection, hub, protocol, strictjson
 from chatbox.app import create_app
+from chatbox.cli import app
 from chatbox.config import Config
 from chatbox.errors import Code
 from chatbox.metrics import Metrics
@@ -110,6 +113,25 @@ def test_the_http_page_has_every_route_and_no_other(tmp_path: Path) -> None:
     served = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
     named = {name.replace("{p}", config.path_prefix) for name in rows((REFERENCE / "http.md").read_text())}
     assert served == {name for name in named if name.split()[0] in ("GET", "POST", "PATCH", "DELETE")}
+
+
+def commands(command: Any, name: str) -> dict[str, set[str]]:
+    """Options by command, settings and help left out."""
+    if hasattr(command, "list_commands"):
+        found = [(inner, command.get_command(None, inner)) for inner in command.list_commands(None)]
+        return {key: value for inner, sub in found for key, value in commands(sub, f"{name} {inner}").items()}
+    settings = {spec.flag for spec in specs().values()}
+    options = {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
+    return {name: options - settings - {"--help", "--host", "--port"}}
+
+
+def test_the_command_line_page_has_every_command_with_its_options_and_no_other() -> None:
+    page = (REFERENCE / "cli.md").read_text()
+    sections = dict(re.findall(r"^## `([a-z ]+)`\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL))
+    described = {name: {word for word in rows(text) if word.startswith("--")} for name, text in sections.items()}
+    program = commands(typer.main.get_command(app), "chatbox")
+    token = {"chatbox token": program["chatbox token"] | {"--data-dir"}}
+    assert described == program | token
 
 
 def test_the_metrics_page_has_every_metric_and_no_other() -> None:
