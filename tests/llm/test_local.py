@@ -3,11 +3,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import shutil
 import socket
 import stat
 import tempfile
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,12 +23,13 @@ pytestmark = [pytest.mark.model, pytest.mark.skipif(find_spec("xllamacpp") is No
 
 
 @pytest.fixture(scope="module", autouse=True)
-def own_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+def own_temporary_folder() -> Iterator[None]:
     """Sockets have short paths, and other tests may have a model running."""
     folder = tempfile.mkdtemp(prefix="m")
     before, tempfile.tempdir = tempfile.tempdir, folder
     yield
     tempfile.tempdir = before
+    shutil.rmtree(folder)
 
 
 @pytest.fixture
