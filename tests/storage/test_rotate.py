@@ -31,8 +31,8 @@ async def filled(storage: Storage, sessions: int, messages: int) -> list[Session
 async def conversation(storage: Storage, number: int, messages: int) -> Session:
     new = session(user_name="Ada", assisting_admin_name="Bob", context={"page": "/"})
     await storage.create(new)
-    for _ in range(messages):
-        await storage.append(entry(new.id, content="Hello", metadata={"lang": "en"}), Change(first_name="Greeting"))
+    hello = [entry(new.id, content="Hello", metadata={"lang": "en"}) for _ in range(messages)]
+    await asyncio.gather(*(storage.append(one, Change(first_name="Greeting")) for one in hello))
     await storage.append(entry(new.id, kind=Kind.SHARE), Change(share_token=token(number)))
     taken = await storage.append(entry(new.id, kind=Kind.TURN), Change(takes_turn="answer"))
     await storage.keep(Partial(new.id, "answer", 1, "Paris"))
