@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import time
 from collections.abc import AsyncIterator
@@ -10,21 +9,23 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import structlog
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from chatbox import __version__
+from chatbox.allowance import FRAMES, Allowance
 from chatbox.api import ops, pages, sessions, shares
 from chatbox.api.guard import Guard
 from chatbox.api.middleware import LOOPBACK_HOSTS, Surroundings, answer_errors
+from chatbox.api.models import PROBLEMS
 from chatbox.auth import Authenticator, Origins
 from chatbox.backplane.memory import MemoryBackplane
-from chatbox.chat import FRAMES, Chat, ChatSettings
+from chatbox.chat import Chat
 from chatbox.config import Config
 from chatbox.connection import ChatSocket
 from chatbox.connections import Connections
 from chatbox.conversations import Conversations
-from chatbox.errors import Unavailable
+from chatbox.draft import ReplyLimits
 from chatbox.health import Health
 from chatbox.housekeeping import Housekeeping, Periods
 from chatbox.hub import Hub
@@ -32,7 +33,8 @@ from chatbox.limits import SlidingWindow
 from chatbox.llm import open_provider
 from chatbox.metrics import Metrics
 from chatbox.protocol import Model
-from chatbox.reply import Replies, ReplyLimits
+from chatbox.reply import Replies
+from chatbox.sessions import Sessions
 from chatbox.storage import open_storage
 from chatbox.storage.encrypted import EncryptedStorage
 from chatbox.tasks import Tasks
@@ -66,12 +68,21 @@ class App:
         self.replies = Replies(
             self.storage, self.backplane, self.providers, _reply_limits(config), self.metrics, self.tasks
         )
-        self.chat = Chat(self.storage, self.backplane, self.hub, self.replies, _chat_settings(config), self.metrics)
-        self.conversations = Conversations(self.storage, self.hub)
+        self.sessions = Sessions(
+            self.storage,
+            self.backplane,
+            self.hub,
+            self.replies,
+            self.metrics,
+            reconnect_timeout=config.reconnect_timeout,
+        )
+        self.chat = self._build_chat()
+        self.conversations = Conversations(self.storage)
         self.health = Health(self.storage, self.providers, self.connections)
         self.housekeeping = Housekeeping(
-            self.storage, self.hub, self.chat, self.replies, list(limiters.values()), _periods(config), self.metrics
+            self.storage, self.hub, self.sessions, self.replies, list(limiters.values()), _periods(config)
         )
+        self.metrics.active_sessions_total.set_function(lambda: self.hub.active)
         self._sockets = {f"{config.path_prefix}/ws": self._chat_socket()}
         self._http = self._build_http()
 
@@ -95,7 +106,7 @@ class App:
             for provider in self.providers.values():
                 await stack.enter_async_context(provider)
             await stack.enter_async_context(self.tasks)
-            recovered = await self.housekeeping.recover()
+            recovered = await self.housekeeping.settle()
             self._start_background()
             gc.collect()
             gc.freeze()
@@ -106,10 +117,31 @@ class App:
                 await self.drain(0.0 if self.connections.draining else self.config.drain_timeout)
 
     def _start_background(self) -> None:
-        self.tasks.start(self.connections.run(), "connections")
-        self.tasks.start(self.housekeeping.run(), "housekeeping")
-        self.tasks.start(self.health.watch_loop(), "loop lag")
-        self.tasks.start(self.health.watch_providers(), "providers")
+        self.tasks.keep(self.connections.run, "connections")
+        self.tasks.keep(self.housekeeping.run, "housekeeping")
+        self.tasks.keep(self.health.watch_loop, "loop lag")
+        self.tasks.keep(self.health.watch_providers, "providers")
+
+    def _build_chat(self) -> Chat:
+        config = self.config
+        allowance = Allowance(
+            self.storage,
+            self.backplane,
+            self.replies,
+            self.metrics,
+            answers=config.user_max_answers,
+            tokens=config.user_token_budget,
+        )
+        return Chat(
+            self.storage,
+            self.backplane,
+            self.hub,
+            self.replies,
+            self.sessions,
+            allowance,
+            self.tasks,
+            models=tuple(Model(settings.id, settings.name) for settings in config.providers),
+        )
 
     def _chat_socket(self) -> ChatSocket:
         return ChatSocket(
@@ -132,16 +164,17 @@ class App:
             openapi_url=f"{config.path_prefix}/openapi.json",
             docs_url=None,
             redoc_url=None,
+            redirect_slashes=False,
         )
         answer_errors(app)
         guard = Guard(self.authenticator)
         for router in (
-            sessions.routes(guard, self.chat, self.conversations),
-            shares.routes(guard, self.chat, self.conversations, self.backplane),
+            sessions.routes(guard, self.sessions, self.conversations),
+            shares.routes(guard, self.sessions, self.conversations, self.backplane),
             ops.routes(self.health, self.metrics, config.metrics_allowed_networks, self._page_settings()),
             pages.routes(config.path_prefix, self._frame_ancestors()),
         ):
-            app.include_router(router, prefix=config.path_prefix)
+            app.include_router(router, prefix=config.path_prefix, responses=PROBLEMS)
         if origins := config.cors_allowed_origins or config.allowed_origins:
             app.add_middleware(
                 CORSMiddleware,
@@ -151,7 +184,8 @@ class App:
                 expose_headers=["Retry-After"],
                 max_age=600,
             )
-        return Surroundings(app, self.metrics, LOOPBACK_HOSTS if config.development else None)
+        hosts = LOOPBACK_HOSTS if config.development else None
+        return Surroundings(app, self.metrics, hosts=hosts, max_body=config.max_message_size)
 
     def _frame_ancestors(self) -> tuple[str, ...]:
         loopback = LOOPBACK_ORIGINS if self.config.development and not self.config.allowed_origins else ()
@@ -184,15 +218,6 @@ def _authenticator(config: Config) -> Authenticator:
 def _reply_limits(config: Config) -> ReplyLimits:
     return ReplyLimits(
         system_prompt=config.llm_system_prompt, total=config.llm_stream_timeout, max_size=config.max_answer_size
-    )
-
-
-def _chat_settings(config: Config) -> ChatSettings:
-    return ChatSettings(
-        models=tuple(Model(settings.id, settings.name) for settings in config.providers),
-        reconnect_timeout=config.reconnect_timeout,
-        max_answers=config.user_max_answers,
-        token_budget=config.user_token_budget,
     )
 
 

@@ -29,10 +29,11 @@ from chatbox.errors import (
     StorageError,
     Unavailable,
 )
-from chatbox.hub import Hub, Listener, Position
+from chatbox.hub import Hub, Position
 from chatbox.metrics import Metrics
 from chatbox.outbox import Line, Outbox, Send
 from chatbox.protocol import Authenticate, BadFrame, Close, Frame, Inbound
+from chatbox.room import Listener
 from chatbox.session import Principal, new_id
 from chatbox.strictjson import MAX_INT
 from chatbox.tasks import Tasks

@@ -8,9 +8,9 @@ import binascii
 import msgspec
 
 from chatbox.errors import InvalidFormat, NotFound
-from chatbox.hub import Hub
 from chatbox.session import MESSAGES, STEP, VISIBLE, Entry, Principal, Sender, Session
 from chatbox.storage.base import SessionQuery, Storage
+from chatbox.turn import open_turn
 
 PAGE = 200
 SEARCHED = 1000
@@ -37,9 +37,8 @@ class Page(msgspec.Struct, frozen=True):
 class Conversations:
     """The reading side of sessions. Authorisation is the caller's: it passes sessions that it may see."""
 
-    def __init__(self, storage: Storage, hub: Hub) -> None:
+    def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self._hub = hub
 
     async def listing(self, principal: Principal, *, q: str, cursor: str | None, limit: int) -> Listing:
         """The user's sessions, newest activity first. ``q`` searches the names of the newest 1,000."""
@@ -54,19 +53,26 @@ class Conversations:
         return Listing(page, _encode(page[-1]) if len(found) > limit else None)
 
     async def page(self, session: Session, before: int | None = None) -> Page:
-        """The stored entries that end before a position; the newest without one.
-
-        While an answer is running the page ends where its turn began, so that attaching there brings it whole.
-        """
-        room = self._hub.room(session.id)
-        end = BEGINNING if before is None else -(-before // STEP)
-        if before is None and room and room.answer:
-            end = room.answer.turn.index + 1
-        entries = await self._storage.read(session.id, before=end, limit=PAGE + 1)
-        more, entries = len(entries) > PAGE, entries[-PAGE:]
+        """The stored entries that end before a position; the newest without one."""
+        if before is None:
+            entries = await self._newest(session)
+        else:
+            entries = await self._storage.read(session.id, before=-(-before // STEP), limit=PAGE)
         seq = entries[-1].seq if entries else 0
-        shown = [_marked(entry) for entry in entries if entry.kind in VISIBLE]
-        return Page(session, shown, seq, entries[0].seq if more else None)
+        back = entries[0].seq if entries and entries[0].index > 1 else None
+        return Page(session, [_marked(entry) for entry in entries if entry.kind in VISIBLE], seq, back)
+
+    async def _newest(self, session: Session) -> list[Entry]:
+        """While an answer is unfinished, these end where its turn began: attaching there brings it from its first
+        character, and all that was said meanwhile."""
+        end = BEGINNING
+        while True:
+            entries = await self._storage.read(session.id, before=end, limit=PAGE)
+            if begun := open_turn(entries):
+                return [entry for entry in entries if entry.index <= begun.index]
+            if not entries or session.answer_id in (None, *(entry.message_id for entry in entries)):
+                return entries
+            end = entries[0].index
 
     async def everything(self, session: Session) -> list[Entry]:
         """The whole conversation, ascending."""

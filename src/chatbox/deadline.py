@@ -8,9 +8,10 @@ from typing import Self
 
 
 class Deadline:
-    """``async with Deadline(seconds)`` raises ``TimeoutError`` when ``feed`` was not called for that long.
+    """``async with Deadline(first, between)`` raises ``TimeoutError`` when ``feed`` was not called within ``first`` s,
+    or later not for ``between`` s.
 
-    The timer is re-armed only when it fires, so ``feed`` is one assignment.
+    The timer looks from time to time and is not moved by ``feed``, which is one assignment.
     """
 
     def __init__(self, first: float, between: float) -> None:
@@ -27,7 +28,7 @@ class Deadline:
     async def __aenter__(self) -> Self:
         await self._timeout.__aenter__()
         self._due = self._loop.time() + self._first
-        self._timer = self._loop.call_at(min(self._due, self._loop.time() + self._between), self._look)
+        self._look()
         return self
 
     async def __aexit__(
@@ -38,7 +39,9 @@ class Deadline:
         await self._timeout.__aexit__(kind, error, trace)
 
     def _look(self) -> None:
-        if self._loop.time() >= self._due:
-            self._timeout.reschedule(self._loop.time())
+        """Look again when it is due, or earlier when ``feed`` could have brought that forward."""
+        now = self._loop.time()
+        if now >= self._due:
+            self._timeout.reschedule(now)
         else:
-            self._timer = self._loop.call_at(self._due, self._look)
+            self._timer = self._loop.call_at(min(self._due, now + self._between), self._look)

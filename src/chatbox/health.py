@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Awaitable, Mapping
 
 import structlog
 
 from chatbox.connections import Connections
 from chatbox.errors import ProviderError, StorageError
 from chatbox.llm.base import Provider
-from chatbox.storage.base import Storage
+from chatbox.storage.base import SessionQuery, Storage
 
 log = structlog.get_logger(component="health")
 
@@ -19,12 +20,12 @@ FRESH = 1.0
 STORE_PATIENCE = 5.0
 PROVIDER_INTERVAL = 30.0
 PROVIDER_PATIENCE = 10.0
-LAG_TICK, MAX_LAG = 0.25, 1.0
+LAG_TICK, LAG_WINDOW, MAX_LAG = 0.25, 10.0, 1.0
 
 
 class Health:
-    """The readiness checks: store and keys, loop lag, draining; providers are told, but an outage of a model does not
-    take the conversations away. ``loop_lag`` is the worst of the last minute, in s."""
+    """The readiness checks: store, keys, loop lag, draining; providers are told, but an outage of a model does not take
+    the conversations away. ``loop_lag`` is how late the loop ran at worst in the last 10 s, in s."""
 
     def __init__(self, storage: Storage, providers: Mapping[str, Provider], connections: Connections) -> None:
         self._storage = storage
@@ -45,39 +46,27 @@ class Health:
         return self._last
 
     async def _look(self) -> tuple[bool, dict[str, object]]:
-        store = await self._store()
-        lag = self.loop_lag <= MAX_LAG
+        store = await _answer(self._storage.check())
+        keys = await _answer(self._storage.find(SessionQuery(empty=None, limit=1)))
+        lag = "ok" if self.loop_lag <= MAX_LAG else f"blocked for {self.loop_lag:.1f} s"
         draining = self._connections.draining
         checks: dict[str, object] = {
             "store": store,
-            "loop": "ok" if lag else f"blocked for {self.loop_lag:.1f} s",
+            "keys": keys,
+            "loop": lag,
             "draining": draining,
             "providers": dict(self._models),
         }
-        return store == "ok" and lag and not draining, checks
-
-    async def _store(self) -> str:
-        try:
-            async with asyncio.timeout(STORE_PATIENCE):
-                await self._storage.check()
-        except TimeoutError:
-            return f"no answer within {STORE_PATIENCE:.0f} s"
-        except StorageError as error:
-            log.error("the store fails its check", error=str(error))
-            return type(error).__name__
-        return "ok"
+        return store == keys == lag == "ok" and not draining, checks
 
     async def watch_loop(self) -> None:
         """Measure how late the loop runs, until cancelled."""
-        recent = [0.0] * round(60 / LAG_TICK / 10)
+        late = deque([0.0], maxlen=round(LAG_WINDOW / LAG_TICK))
         while True:
-            worst = 0.0
-            for _ in range(10):
-                start = time.monotonic()
-                await asyncio.sleep(LAG_TICK)
-                worst = max(worst, time.monotonic() - start - LAG_TICK)
-                self.loop_lag = worst
-            recent = [*recent[1:], worst]
+            start = time.monotonic()
+            await asyncio.sleep(LAG_TICK)
+            late.append(time.monotonic() - start - LAG_TICK)
+            self.loop_lag = max(late)
 
     async def watch_providers(self) -> None:
         """Ask the providers whether they are there, until cancelled."""
@@ -85,6 +74,19 @@ class Health:
             for name, provider in self._providers.items():
                 self._models[name] = await _reach(provider)
             await asyncio.sleep(PROVIDER_INTERVAL)
+
+
+async def _answer(asked: Awaitable[object]) -> str:
+    """What the store says: ok, or why not."""
+    try:
+        async with asyncio.timeout(STORE_PATIENCE):
+            await asked
+    except TimeoutError:
+        return f"no answer within {STORE_PATIENCE:.0f} s"
+    except StorageError as error:
+        log.error("the store fails its check", error=str(error))
+        return type(error).__name__
+    return "ok"
 
 
 async def _reach(provider: Provider) -> str:

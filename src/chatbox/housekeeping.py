@@ -1,19 +1,20 @@
-"""What has to be done from time to time: end, forget and remove what its time has come for."""
+"""What has to be done from time to time: settle, end, forget and remove what its time has come for."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 
 import msgspec
 import structlog
 
-from chatbox.chat import Chat
 from chatbox.errors import NotFound, StorageError
 from chatbox.hub import Hub
 from chatbox.limits import SlidingWindow
-from chatbox.metrics import Metrics
 from chatbox.reply import Replies
 from chatbox.session import Session, now_ms
+from chatbox.sessions import Sessions
 from chatbox.storage.base import SessionQuery, Storage
 
 log = structlog.get_logger(component="housekeeping")
@@ -38,19 +39,17 @@ class Housekeeping:
         self,
         storage: Storage,
         hub: Hub,
-        chat: Chat,
+        sessions: Sessions,
         replies: Replies,
-        limiters: list[SlidingWindow],
+        limiters: Sequence[SlidingWindow],
         periods: Periods,
-        metrics: Metrics,
     ) -> None:
         self._storage = storage
         self._hub = hub
-        self._chat = chat
+        self._sessions = sessions
         self._replies = replies
         self._limiters = limiters
         self._periods = periods
-        self._metrics = metrics
 
     async def run(self) -> None:
         """Sweep until cancelled."""
@@ -61,51 +60,50 @@ class Housekeeping:
             except StorageError as error:
                 log.warning("a sweep failed", error=str(error))
 
-    async def recover(self) -> int:
-        """At start: close the answers whose process died. Returns how many."""
-        unfinished = await self._storage.find(SessionQuery(answering=True, limit=BATCH))
-        for session in unfinished:
-            await self._replies.settle(session)
-        return len(unfinished) + (await self.recover() if len(unfinished) == BATCH else 0)
-
     async def sweep(self) -> None:
         """Do everything that is due."""
-        now = now_ms()
-        away = now - round(self._periods.reconnect_timeout * 1000)
-        await self._end_abandoned(away)
-        await self._remove(SessionQuery(empty=True, idle_since=away, limit=BATCH))
-        if days := self._periods.retention_days:
-            await self._remove(SessionQuery(idle_since=now - days * DAY_MS, limit=BATCH))
-        await self._hub.evict(self._periods.session_ttl)
         for limiter in self._limiters:
             limiter.sweep()
-        self._metrics.active_sessions_total.set(len(self._hub))
+        now = now_ms()
+        away = now - round(self._periods.reconnect_timeout * 1000)
+        await self.settle()
+        await self._end_abandoned(away)
+        await self._remove(SessionQuery(empty=True, idle_since=away))
+        if days := self._periods.retention_days:
+            await self._remove(SessionQuery(idle_since=now - days * DAY_MS))
+        await self._evict()
+
+    async def settle(self) -> int:
+        """Close the answers that are not running any more: their process died, or their store failed for too long.
+        Returns how many were found unfinished."""
+        found = 0
+        async for session in self._all(SessionQuery(answering=True)):
+            found += 1
+            await self._replies.settle(session)
+        return found
 
     async def _end_abandoned(self, away: int) -> None:
-        query = SessionQuery(active=True, idle_since=away, limit=BATCH)
-        while sessions := await self._storage.find(query):
-            for session in sessions:
-                if self._chat.abandoned(session):
-                    await _gently(self._chat.close(session))
-            oldest = sessions[-1]
-            query = msgspec.structs.replace(query, before=(oldest.last_activity, oldest.id))
+        async for session in self._all(SessionQuery(active=True, idle_since=away)):
+            if self._sessions.abandoned(session):
+                with suppress(NotFound):
+                    await self._sessions.close(session)
 
     async def _remove(self, query: SessionQuery) -> None:
-        while sessions := await self._storage.find(query):
-            for session in sessions:
-                if self._unused(session):
-                    await _gently(self._chat.delete(session))
-            oldest = sessions[-1]
-            query = msgspec.structs.replace(query, before=(oldest.last_activity, oldest.id))
+        async for session in self._all(query):
+            if self._sessions.abandoned(session):
+                await self._sessions.delete(session)
 
-    def _unused(self, session: Session) -> bool:
-        room = self._hub.room(session.id)
-        return not (room and room.listeners) and self._chat.abandoned(session)
+    async def _evict(self) -> None:
+        """Forget the rooms that nobody has needed for ``session_ttl``. Sessions that are active or were never used keep
+        theirs: it knows when their last socket left."""
+        for session_id in self._hub.idle(self._periods.session_ttl):
+            session = await self._storage.get(session_id)
+            if session is None or (session.last_index and not session.is_active):
+                await self._hub.evict(session_id)
 
-
-async def _gently(work: asyncio.Future[object] | object) -> None:
-    """A session that is gone meanwhile is no error."""
-    try:
-        await work  # type: ignore[misc]
-    except NotFound:
-        pass
+    async def _all(self, query: SessionQuery) -> AsyncIterator[Session]:
+        query = msgspec.structs.replace(query, limit=BATCH)
+        while found := await self._storage.find(query):
+            for session in found:
+                yield session
+            query = msgspec.structs.replace(query, before=(found[-1].last_activity, found[-1].id))

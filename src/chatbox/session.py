@@ -35,10 +35,11 @@ class Kind(StrEnum):
     NOTIFICATION = "notification"
     TURN = "turn"  # an answer begins: takes the lease and raises the fence; its metadata names the answer_id
     STOP = "stop"  # someone stopped the running answer
+    REGENERATE = "regenerate"  # someone asked for another answer to the last message
     SHARE = "share"  # the share link was made or revoked
 
 
-VISIBLE = frozenset(Kind) - {Kind.TURN, Kind.STOP, Kind.SHARE}
+VISIBLE = frozenset(Kind) - {Kind.TURN, Kind.STOP, Kind.REGENERATE, Kind.SHARE}
 """Kinds that participants get as frames."""
 
 MESSAGES = frozenset({Kind.USER_MESSAGE, Kind.AI_RESPONSE, Kind.FILE_UPLOAD, Kind.VOICE_MESSAGE})

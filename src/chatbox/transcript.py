@@ -40,7 +40,7 @@ def as_json(session: Session, entries: Sequence[Entry]) -> str:
 
 def as_markdown(session: Session, entries: Sequence[Entry]) -> str:
     """What was said, for people: a heading a message."""
-    parts = [f"# {session.name or 'Conversation'}", f"{rfc3339(session.start_time)} – {rfc3339(session.last_activity)}"]
+    parts = [f"# {session.name or 'Conversation'}", f"{rfc3339(session.start_time)} – {rfc3339(session.last_activity)}"]  # noqa: RUF001 - a range
     for entry in entries:
         if entry.kind in MESSAGES and not entry.superseded:
             parts += [f"## {_speaker(entry)} · {rfc3339(entry.timestamp)}", _body(entry)]
@@ -48,7 +48,8 @@ def as_markdown(session: Session, entries: Sequence[Entry]) -> str:
 
 
 def _speaker(entry: Entry) -> str:
-    return entry.metadata.get("admin_name") or SPEAKERS[entry.sender]
+    named = entry.metadata.get("admin_name") if entry.sender is Sender.ADMIN else None
+    return named or SPEAKERS[entry.sender]
 
 
 def _body(entry: Entry) -> str:

@@ -1,4 +1,4 @@
-"""What holds for every request: security headers, the host, errors as answers, and how long it took."""
+"""What holds for every request: headers, the host, the body's size, errors as answers, and how long it took."""
 
 from __future__ import annotations
 
@@ -12,63 +12,111 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from chatbox.errors import Code, DatabaseUnavailable, InvalidFormat, NotFound, Refusal, StorageError
+from chatbox.errors import Code, DatabaseUnavailable, InvalidFormat, InvalidToken, NotFound, Refusal, StorageError
 from chatbox.metrics import Metrics
 
 log = structlog.get_logger(component="http")
 
+Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-HEADERS = [
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cross-origin-resource-policy", b"cross-origin"),
-]
+HEADERS = {
+    b"x-content-type-options": b"nosniff",
+    b"referrer-policy": b"no-referrer",
+    b"cache-control": b"no-store",
+    b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
+    b"cross-origin-resource-policy": b"same-origin",
+}
+"""Every answer has them; a route may give another value."""
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
+METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"})
 
 
 class Surroundings:
-    """Adds the security headers, counts and logs. ``hosts`` None lets any ``Host`` pass."""
+    """``hosts`` None lets any ``Host`` pass. ``max_body`` in bytes. A HEAD is a GET whose body stays here."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, hosts: frozenset[str] | None) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, *, hosts: frozenset[str] | None, max_body: int) -> None:
         self._app = app
         self._metrics = metrics
         self._hosts = hosts
+        self._max_body = max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        start, status = time.monotonic(), 500
-
-        async def guarded(message: MutableMapping[str, Any]) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message.get("headers", []), *HEADERS]
-            await send(message)
-
+        start, head = time.monotonic(), scope["method"] == "HEAD"
+        scope = {**scope, "method": "GET"} if head else scope
+        answer = _Answer(send, head=head)
         try:
-            if self._hosts is None or host_of(scope) in self._hosts:
-                await self._app(scope, receive, guarded)
-            else:
-                await _answer(NotFound("This host is not served here."), 421)(scope, receive, guarded)
+            await self._inside(scope)(scope, _bounded(receive, self._max_body), answer.send)
+        except Exception:
+            log.exception("a request failed")
         finally:
-            self._observe(scope, status, time.monotonic() - start)
+            self._observe(scope, "HEAD" if head else scope["method"], answer.status, time.monotonic() - start)
 
-    def _observe(self, scope: Scope, status: int, seconds: float) -> None:
+    def _inside(self, scope: Scope) -> ASGIApp:
+        """What answers this request."""
+        if self._hosts is not None and host_of(scope) not in self._hosts:
+            return _answer(NotFound("This host is not served here."), 421)
+        if int(_header(scope, b"content-length") or 0) > self._max_body:
+            return _answer(InvalidFormat(TOO_LARGE), 413)
+        return self._app
+
+    def _observe(self, scope: Scope, method: str, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "other")
-        self._metrics.http_request_duration_seconds.labels(route, scope["method"]).observe(seconds)
-        log.info("request", method=scope["method"], path=scope["path"], status=status, ms=round(seconds * 1000, 1))
+        label = method if method in METHODS else "other"
+        self._metrics.http_request_duration_seconds.labels(route, label).observe(seconds)
+        log.info("request", method=method, route=route, status=status, ms=round(seconds * 1000, 1))
+
+
+class _Answer:
+    """Sends an answer on, with the headers that all have."""
+
+    def __init__(self, send: Send, *, head: bool) -> None:
+        self._send = send
+        self._head = head
+        self.status = 500
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            given = list(message.get("headers", []))
+            names = {name.lower() for name, _ in given}
+            message["headers"] = given + [(name, value) for name, value in HEADERS.items() if name not in names]
+        elif self._head:
+            message["body"] = b""
+        await self._send(message)
+
+
+TOO_LARGE = "The body is too large."
+
+
+def _bounded(receive: Receive, limit: int) -> Receive:
+    size = 0
+
+    async def bounded() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > limit:
+            raise HTTPException(413, TOO_LARGE)
+        return message
+
+    return bounded
+
+
+def _header(scope: Scope, name: bytes) -> str:
+    return next((value.decode("latin-1") for found, value in scope["headers"] if found == name), "")
 
 
 def host_of(scope: Scope) -> str:
     """The host that was asked for, without its port."""
-    host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
+    host = _header(scope, b"host")
     return host.rsplit(":", 1)[0] if not host.endswith("]") else host
 
 
@@ -95,11 +143,12 @@ def answer_errors(app: FastAPI) -> None:
         return JSONResponse({"error": error.detail, "code": code}, error.status_code, error.headers)
 
     @app.exception_handler(Exception)
-    async def failed(_request: Request, error: Exception) -> JSONResponse:
-        log.error("a request failed", exc_info=error)
+    async def failed(_request: Request, _error: Exception) -> JSONResponse:
         return JSONResponse({"error": "Something went wrong. Try again.", "code": Code.SERVICE_ERROR}, 500)
 
 
 def _answer(refusal: Refusal, status: int | None = None) -> JSONResponse:
     headers = {} if refusal.retry_after is None else {"Retry-After": str(-(-refusal.retry_after // 1000))}
+    if isinstance(refusal, InvalidToken):
+        headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse({"error": refusal.message, "code": refusal.code}, status or refusal.status, headers)

@@ -17,6 +17,10 @@ class Problem(BaseModel):
     code: str = Field(description="one of the wire contract's codes")
 
 
+PROBLEMS: dict[int | str, dict[str, Any]] = {"default": {"model": Problem, "description": "What went wrong"}}
+"""The error answers of every route, for OpenAPI."""
+
+
 class SessionView(BaseModel):
     """A session as its owner sees it. Times are RFC 3339 UTC; ``duration`` is in s, response times in ms."""
 

@@ -14,7 +14,7 @@ from chatbox.api.models import Health as HealthView
 from chatbox.api.models import Readiness
 from chatbox.errors import Forbidden
 from chatbox.health import Health
-from chatbox.metrics import Metrics
+from chatbox.metrics import CONTENT_TYPE, Metrics
 from chatbox.protocol import rfc3339
 from chatbox.session import now_ms
 
@@ -42,7 +42,7 @@ def routes(health: Health, metrics: Metrics, networks: Networks, page: dict[str,
         """Prometheus metrics, from the allowed networks only."""
         if not _inside(request, networks):
             raise Forbidden("Metrics are not for this address.")
-        return Response(metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(metrics.render(), media_type=CONTENT_TYPE)
 
     @router.get("/page.json")
     async def page_settings() -> dict[str, Any]:
@@ -57,4 +57,5 @@ def _inside(request: Request, networks: Networks) -> bool:
         address = ip_address(request.client.host if request.client else "")
     except ValueError:
         return False
+    address = getattr(address, "ipv4_mapped", None) or address
     return any(address in network for network in networks)

@@ -9,16 +9,16 @@ from fastapi import APIRouter, Depends, Query, Response
 from chatbox import transcript
 from chatbox.api.guard import Guard
 from chatbox.api.models import ConversationView, Ended, Rename, SessionList, SessionView
-from chatbox.chat import Chat
 from chatbox.conversations import Conversations
 from chatbox.errors import MissingField
 from chatbox.session import Principal, now_ms
+from chatbox.sessions import Sessions
 
 MEDIA = {"json": "application/json", "markdown": "text/markdown; charset=utf-8"}
 SUFFIX = {"json": "json", "markdown": "md"}
 
 
-def routes(guard: Guard, chat: Chat, conversations: Conversations) -> APIRouter:
+def routes(guard: Guard, sessions: Sessions, conversations: Conversations) -> APIRouter:
     """List, read, rename, delete, export, end."""
     router = APIRouter(prefix="/sessions", tags=["sessions"])
     caller = Depends(guard)
@@ -47,7 +47,7 @@ def routes(guard: Guard, chat: Chat, conversations: Conversations) -> APIRouter:
         session_id: str, before: Annotated[int | None, Query(ge=1, le=2**53)] = None, principal: Principal = caller
     ) -> dict[str, Any]:
         """The stored messages, ascending; ``before`` pages back."""
-        page = await conversations.page(await chat.own(principal, session_id), before)
+        page = await conversations.page(await sessions.own(principal, session_id), before)
         return {
             "session_id": page.session.id,
             "name": page.session.name,
@@ -61,30 +61,30 @@ def routes(guard: Guard, chat: Chat, conversations: Conversations) -> APIRouter:
     @router.patch("/{session_id}")
     async def rename_session(session_id: str, body: Rename, principal: Principal = caller) -> SessionView:
         """Give the session another name; open chats are told."""
-        session = await chat.own(principal, session_id)
+        session = await sessions.own(principal, session_id)
         if not body.cleaned:
             raise MissingField("name is required.")
-        return SessionView.of(await chat.rename(session, body.cleaned), now_ms())
+        return SessionView.of(await sessions.rename(session, body.cleaned), now_ms())
 
     @router.delete("/{session_id}", status_code=204)
     async def delete_session(session_id: str, principal: Principal = caller) -> None:
         """Remove the session, its messages, files and links, for good."""
-        await chat.delete(await chat.own(principal, session_id))
+        await sessions.delete(await sessions.own(principal, session_id))
 
     @router.post("/{session_id}/end")
     async def end_session(session_id: str, principal: Principal = caller) -> Ended:
         """Stop a running answer and end the session; writing in it later opens it again."""
-        await chat.close(await chat.own(principal, session_id))
+        await sessions.close(await sessions.own(principal, session_id))
         return Ended()
 
     @router.get("/{session_id}/export", response_class=Response)
     async def export_session(
         session_id: str,
-        format: Literal["json", "markdown"] = "json",
-        principal: Principal = caller,  # noqa: A002
+        format: Literal["json", "markdown"] = "json",  # noqa: A002 - the contract's name
+        principal: Principal = caller,
     ) -> Response:
         """The whole conversation as a file."""
-        session = await chat.own(principal, session_id)
+        session = await sessions.own(principal, session_id)
         entries = await conversations.everything(session)
         body = (transcript.as_json if format == "json" else transcript.as_markdown)(session, entries)
         disposition = f'attachment; filename="chat-{session.id}.{SUFFIX[format]}"'

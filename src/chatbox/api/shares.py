@@ -10,16 +10,16 @@ from chatbox import transcript
 from chatbox.api.guard import Guard
 from chatbox.api.models import SharedView, ShareView
 from chatbox.backplane.base import Backplane
-from chatbox.chat import Chat
 from chatbox.conversations import Conversations
 from chatbox.errors import TooMany
 from chatbox.session import Principal
+from chatbox.sessions import Sessions
 
 LIMIT = "shared"
 """The limit on readers of share links, an address."""
 
 
-def routes(guard: Guard, chat: Chat, conversations: Conversations, backplane: Backplane) -> APIRouter:
+def routes(guard: Guard, sessions: Sessions, conversations: Conversations, backplane: Backplane) -> APIRouter:
     """Make, revoke and read share links."""
     router = APIRouter(tags=["shares"])
     caller = Depends(guard)
@@ -27,12 +27,12 @@ def routes(guard: Guard, chat: Chat, conversations: Conversations, backplane: Ba
     @router.post("/sessions/{session_id}/share")
     async def share(session_id: str, principal: Principal = caller) -> ShareView:
         """The session's share token: the same until it is revoked."""
-        return ShareView(share_token=await chat.share(await chat.own(principal, session_id)))
+        return ShareView(share_token=await sessions.share(await sessions.own(principal, session_id)))
 
     @router.delete("/sessions/{session_id}/share", status_code=204)
     async def revoke(session_id: str, principal: Principal = caller) -> None:
         """Revoke the link at once."""
-        await chat.unshare(await chat.own(principal, session_id))
+        await sessions.unshare(await sessions.own(principal, session_id))
 
     @router.get("/shared/{share_token}", response_model=SharedView)
     async def read(share_token: str, request: Request) -> dict[str, Any]:

@@ -5,9 +5,10 @@ running answers. Losing it loses pieces and never a position.
 
 - **Events** reach the receiver of every replica that listens to the session, the publisher's too, each in the order of
   its publishing where the backplane can, but a receiver must bear events that are late, doubled, reordered or missing:
-  ``Stored`` carries its index and a piece its position.
-- **Pieces.** ``push`` gives a piece its position: the newest known entry's position plus a running number. The pieces of
-  an answer can be read by any replica until ``finish``.
+  ``Stored`` carries its index, a piece its position, and both show what comes before them.
+- **Pieces.** ``push`` gives a piece its position: one more than that of the newest piece or known entry, whichever is
+  later. An entry is known when it was published or named to ``running``. The pieces of an answer can be read by any
+  replica until ``finish``.
 - **One answer a session.** ``begin`` replaces what an older turn left behind; ``push`` under another answer's id raises
   ``Fenced``.
 - **Limits** are sliding windows shared by all replicas. ``hit`` counts one and returns 0, or counts nothing and returns
@@ -24,13 +25,14 @@ from typing import Self
 
 import msgspec
 
-from chatbox.session import Entry
+from chatbox.session import STEP, Entry
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """An entry was committed."""
+    """An entry was committed. ``after`` is the position of the newest piece before it, set by the backplane."""
 
     entry: Entry
+    after: int = 0
 
 
 class Piece(msgspec.Struct, frozen=True, gc=False):
@@ -48,6 +50,10 @@ class Turn(msgspec.Struct, frozen=True):
     index: int
     fence: int
     replaces: str | None = None
+
+    @property
+    def seq(self) -> int:
+        return self.index * STEP
 
 
 class Signal(msgspec.Struct, frozen=True):
@@ -104,8 +110,9 @@ class Backplane(ABC):
         """Drop the answer's pieces. Of an answer that is not running: nothing."""
 
     @abstractmethod
-    async def running(self, session_id: str) -> Running | None:
-        """The session's running answer with all its pieces."""
+    async def running(self, session_id: str, known: int) -> Running | None:
+        """The session's running answer with all its pieces. Later pieces lie beyond the entry with the index ``known``,
+        so that who has read the log up to there has all that comes before it."""
 
     @abstractmethod
     async def hit(self, limit: str, key: str) -> float:
@@ -114,7 +121,7 @@ class Backplane(ABC):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
+    async def __aexit__(  # noqa: B027 - a backplane that holds nothing open has nothing to close
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close connections."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from chatbox.backplane.base import Backplane, Event, Piece, Receiver, Removed, Running, Signal, Stored, Turn
 from chatbox.errors import Fenced
 from chatbox.limits import SlidingWindow
-from chatbox.session import STEP
+from chatbox.session import STEP, Entry
 
 
 class MemoryBackplane(Backplane):
@@ -15,7 +15,7 @@ class MemoryBackplane(Backplane):
 
     def __init__(self, limits: Mapping[str, SlidingWindow]) -> None:
         self._limits = limits
-        self._listening: set[str] = set()
+        self._listening: dict[str, int] = {}  # session to its newest known entry
         self._answers: dict[str, _Answer] = {}
         self._receiver: Receiver = _nobody
 
@@ -23,19 +23,18 @@ class MemoryBackplane(Backplane):
         self._receiver = receiver
 
     async def listen(self, session_id: str) -> None:
-        self._listening.add(session_id)
+        self._listening.setdefault(session_id, 0)
 
     async def ignore(self, session_id: str) -> None:
-        self._listening.discard(session_id)
+        self._listening.pop(session_id, None)
 
     async def publish(self, session_id: str, event: Stored | Signal | Removed) -> None:
-        answer = self._answers.get(session_id)
-        if answer and isinstance(event, Stored):
-            answer.passed(event.entry.seq)
+        if isinstance(event, Stored):
+            event = self._place(session_id, event.entry)
         self._tell(session_id, event)
 
     async def begin(self, session_id: str, turn: Turn) -> None:
-        self._answers[session_id] = _Answer(turn)
+        self._answers[session_id] = _Answer(turn, self._listening.get(session_id, 0))
         self._tell(session_id, turn)
 
     async def push(self, session_id: str, answer_id: str, text: str) -> None:
@@ -49,12 +48,24 @@ class MemoryBackplane(Backplane):
         if answer and answer.turn.answer_id == answer_id:
             del self._answers[session_id]
 
-    async def running(self, session_id: str) -> Running | None:
+    async def running(self, session_id: str, known: int) -> Running | None:
         answer = self._answers.get(session_id)
-        return Running(answer.turn, tuple(answer.pieces)) if answer else None
+        if answer is None:
+            return None
+        answer.pass_by(known)
+        return Running(answer.turn, tuple(answer.pieces))
 
     async def hit(self, limit: str, key: str) -> float:
         return self._limits[limit].hit(key)
+
+    def _place(self, session_id: str, entry: Entry) -> Stored:
+        if session_id in self._listening:
+            self._listening[session_id] = max(entry.index, self._listening[session_id])
+        answer = self._answers.get(session_id)
+        if answer is None:
+            return Stored(entry)
+        answer.pass_by(entry.index)
+        return Stored(entry, after=answer.pieces[-1].seq if answer.pieces else 0)
 
     def _tell(self, session_id: str, event: Event) -> None:
         if session_id in self._listening:
@@ -62,17 +73,17 @@ class MemoryBackplane(Backplane):
 
 
 class _Answer:
-    """A running answer's pieces, and the position of the newest."""
+    """A running answer's pieces; ``seq`` is the newest position, a piece's or a known entry's."""
 
     __slots__ = ("pieces", "seq", "turn")
 
-    def __init__(self, turn: Turn) -> None:
+    def __init__(self, turn: Turn, known: int) -> None:
         self.turn = turn
-        self.seq = turn.index * STEP
+        self.seq = max(turn.index, known) * STEP
         self.pieces: list[Piece] = []
 
-    def passed(self, seq: int) -> None:
-        self.seq = max(self.seq, seq)
+    def pass_by(self, index: int) -> None:
+        self.seq = max(self.seq, index * STEP)
 
     def add(self, text: str) -> Piece:
         self.seq += 1

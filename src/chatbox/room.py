@@ -1,0 +1,245 @@
+"""One session in this process: where its log is, its running answer, and who listens.
+
+Every event passes through the room once and in log order: doubles are dropped, and at a gap the room waits until the
+hub has filled it. So each listener gets each position exactly once. A frame is encoded once for all listeners.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+
+from chatbox import protocol
+from chatbox.backplane.base import Event, Piece, Removed, Running, Signal, Stored, Turn
+from chatbox.protocol import Frame
+from chatbox.session import VISIBLE, Entry, Kind, Session
+
+WAITING = 1024
+"""Events that a room holds while a gap is filled; of more, the oldest are dropped and make the next gap."""
+
+
+class Listener(ABC):
+    """A socket as its room sees it. ``position`` is the last one sent to it; the room alone moves it, after ``send``.
+
+    ``sending`` holds the message_ids of this socket's frames on their way to the log: when such an entry comes by, this
+    socket gets its ack in the entry's place.
+    """
+
+    id: str
+    session_id: str
+    position: int
+    sending: set[str]
+
+    @abstractmethod
+    def send(self, frame: Frame, piece: Piece | None = None) -> None:
+        """Take a frame; never waits and never raises. ``piece`` allows merging when the socket is slow."""
+
+    @abstractmethod
+    def close(self, code: int, reason: str) -> None:
+        """End the socket after what it was sent."""
+
+
+class Answer:
+    """The running answer of a room, as far as it has been seen here."""
+
+    __slots__ = ("head", "pieces", "turn")
+
+    def __init__(self, session_id: str, turn: Turn) -> None:
+        self.turn = turn
+        self.pieces: list[Piece] = []
+        self.head = protocol.piece_head(session_id, turn.answer_id)
+
+
+class Room:
+    """Only ``Hub`` makes rooms. ``fill`` has to bring ``merge`` about; until then, what comes waits."""
+
+    __slots__ = (
+        "_fence", "_fill", "_filling", "_waiting", "answer", "index", "left_at", "listeners", "position", "session_id",
+    )  # fmt: skip
+
+    def __init__(self, session_id: str, fill: Callable[[Room], None]) -> None:
+        self.session_id = session_id
+        self.index = 0
+        self.position = 0
+        self.answer: Answer | None = None
+        self.listeners: dict[str, Listener] = {}
+        self.left_at = time.monotonic()
+        self._fence = 0
+        self._fill = fill
+        self._filling = True
+        self._waiting: deque[Event] = deque(maxlen=WAITING)
+
+    def start(self, session: Session) -> None:
+        """Begin where the store says that the session is; ``merge`` has to follow."""
+        self.index, self.position = session.last_index, session.seq
+        self._fence = session.fence - 1 if session.answer_id else session.fence
+
+    def receive(self, event: Event) -> None:
+        match event:
+            case Signal(frame, but):
+                self._all(Frame(frame), but)
+            case Removed():
+                self._removed()
+            case _ if self._filling:
+                self._waiting.append(event)
+            case Piece():
+                self._piece(event)
+            case Turn():
+                self._turn(event)
+            case Stored():
+                self._stored(event)
+
+    def merge(self, entries: Sequence[Entry], running: Running | None) -> None:
+        """Fill a gap with the log's end and the running answer, which are consistent with each other."""
+        fresh = running is not None and running.turn.fence > self._fence
+        for event in in_order(entries, running):
+            match event:
+                case Entry() if event.index == self.index + 1:
+                    self._pass_entry(event)
+                case Turn() if fresh:
+                    self._begin(event)
+                case Piece() if (answer := self._answer_of(event)) and event.seq == self.position + 1:
+                    self._pass_piece(answer, event)
+                case Piece() if answer and fresh and event.seq <= self.position:
+                    answer.pieces.append(event)
+        self._filling = False
+        waiting, self._waiting = self._waiting, deque(maxlen=WAITING)
+        for late in waiting:
+            self.receive(late)
+
+    def join(self, listener: Listener, position: int, missed: Sequence[Entry]) -> None:
+        """Give a listener at ``position`` the entries that it missed and the running answer, then all that comes."""
+        listener.session_id, listener.position = self.session_id, position
+        self.listeners[listener.id] = listener
+        answer = self.answer
+        pieces: list[Piece] = []
+        for event in in_order(missed, Running(answer.turn, tuple(answer.pieces)) if answer else None):
+            match event:
+                case Piece() if event.seq > position:
+                    pieces.append(event)
+                case Turn() if event.seq >= position:
+                    listener.send(protocol.loading(self.session_id, event.answer_id, event.replaces))
+                case Entry() if event.kind in VISIBLE:
+                    self._give_merged(listener, pieces)
+                    self._give(listener, event)
+                    pieces.clear()
+        self._give_merged(listener, pieces)
+
+    def leave(self, listener: Listener) -> bool:
+        """Forget a listener; false when another one has taken its place or it is gone already."""
+        if self.listeners.get(listener.id) is not listener:
+            return False
+        del self.listeners[listener.id]
+        self.left_at = time.monotonic()
+        return True
+
+    # -- what comes from the backplane ---------------------------------------------------------------------------------
+
+    def _piece(self, piece: Piece) -> None:
+        if piece.seq <= self.position:
+            return
+        answer = self._answer_of(piece)
+        if answer and piece.seq == self.position + 1:
+            self._pass_piece(answer, piece)
+        else:
+            self._miss(piece)
+
+    def _turn(self, turn: Turn) -> None:
+        if turn.fence <= self._fence:
+            return
+        if turn.index <= self.index:
+            self._begin(turn)
+        else:
+            self._miss(turn)
+
+    def _stored(self, event: Stored) -> None:
+        if event.entry.index <= self.index:
+            return
+        if event.entry.index == self.index + 1 and event.after <= self.position:
+            self._pass_entry(event.entry)
+        else:
+            self._miss(event)
+
+    def _miss(self, event: Event) -> None:
+        """Something before this event is missing."""
+        self._filling = True
+        self._waiting.append(event)
+        self._fill(self)
+
+    def _answer_of(self, piece: Piece) -> Answer | None:
+        return self.answer if self.answer and self.answer.turn.answer_id == piece.answer_id else None
+
+    # -- what goes to the listeners ------------------------------------------------------------------------------------
+
+    def _begin(self, turn: Turn) -> None:
+        self._fence = turn.fence
+        self.answer = Answer(self.session_id, turn)
+        self._all(protocol.loading(self.session_id, turn.answer_id, turn.replaces))
+
+    def _pass_piece(self, answer: Answer, piece: Piece) -> None:
+        answer.pieces.append(piece)
+        prev, self.position = self.position, piece.seq
+        frame = protocol.piece(answer.head, piece.seq, prev, piece.text)
+        for listener in list(self.listeners.values()):
+            at = listener.position
+            listener.send(frame if at == prev else protocol.piece(answer.head, piece.seq, at, piece.text), piece)
+            listener.position = piece.seq
+
+    def _pass_entry(self, entry: Entry) -> None:
+        prev, self.position, self.index = self.position, entry.seq, entry.index
+        live = entry.kind is Kind.AI_RESPONSE and self._ends(entry)
+        frame = protocol.entry_frame(entry, prev, live=live) if entry.kind in VISIBLE else None
+        for listener in list(self.listeners.values()):
+            if entry.message_id in listener.sending:
+                self._acknowledge(listener, entry)
+            elif frame:
+                same = listener.position == prev
+                listener.send(frame if same else protocol.entry_frame(entry, listener.position, live=live))
+                listener.position = entry.seq
+
+    def _ends(self, entry: Entry) -> bool:
+        """Whether this entry only closes the answer: all of its text was streamed here."""
+        if self.answer is None or self.answer.turn.answer_id != entry.message_id:
+            return False
+        whole = sum(len(piece.text) for piece in self.answer.pieces) == len(entry.content)
+        self.answer = None
+        return whole
+
+    @staticmethod
+    def _acknowledge(listener: Listener, entry: Entry) -> None:
+        listener.sending.discard(entry.message_id)
+        listener.send(protocol.ack(entry.session_id, entry.message_id, entry.seq, listener.position))
+        listener.position = entry.seq
+        if entry.kind is Kind.NOTIFICATION:
+            listener.send(protocol.entry_frame(entry, None))
+
+    @staticmethod
+    def _give(listener: Listener, entry: Entry) -> None:
+        listener.send(protocol.entry_frame(entry, listener.position))
+        listener.position = entry.seq
+
+    def _give_merged(self, listener: Listener, pieces: Sequence[Piece]) -> None:
+        if pieces and self.answer:
+            text = "".join([piece.text for piece in pieces])
+            listener.send(protocol.piece(self.answer.head, pieces[-1].seq, listener.position, text))
+            listener.position = pieces[-1].seq
+
+    def _all(self, frame: Frame, but: str = "") -> None:
+        for listener in list(self.listeners.values()):
+            if listener.id != but:
+                listener.send(frame)
+
+    def _removed(self) -> None:
+        for listener in list(self.listeners.values()):
+            listener.send(protocol.notice(self.session_id, "session_deleted"))
+            listener.close(protocol.Close.DELETED, "session deleted")
+
+
+def in_order(entries: Iterable[Entry], running: Running | None) -> list[Entry | Turn | Piece]:
+    """Entries and a running answer by position; a turn follows its own entry."""
+    events: list[Entry | Turn | Piece] = [*entries]
+    if running:
+        events += [running.turn, *running.pieces]
+    return sorted(events, key=lambda event: event.seq)

@@ -1,0 +1,56 @@
+"""Whose turn it is: what a session's log says about answers. Pure.
+
+A turn's entry answers every message before it. So an answer is owed when something was asked after the newest turn, and
+nothing but the log has to be remembered for that, whichever process dies when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from chatbox.session import Entry, Kind, Sender, now_ms
+
+SAID = (Kind.USER_MESSAGE, Kind.VOICE_MESSAGE)
+ENDED = "session_ended"
+
+
+def owed(entries: Sequence[Entry]) -> bool:
+    """Whether the newest entries of a log end with a question that no turn has taken up, in a session that goes on."""
+    for entry in reversed(entries):
+        if entry.kind is Kind.TURN or (entry.kind is Kind.NOTIFICATION and entry.metadata.get("event") == ENDED):
+            return False
+        if entry.kind is Kind.REGENERATE or asks(entry):
+            return True
+    return False
+
+
+def asks(entry: Entry) -> bool:
+    """Whether this is something that the user wants an answer to."""
+    return entry.kind in SAID and entry.sender is Sender.USER
+
+
+def replaced(entries: Sequence[Entry]) -> str | None:
+    """The answer to the last question that still counts, if there is one: the next answer is in its place."""
+    asked = max((entry.index for entry in entries if asks(entry)), default=0)
+    turns = {entry.metadata.get("answer_id") for entry in entries if entry.kind is Kind.TURN and entry.index > asked}
+    answers = [e for e in entries if e.kind is Kind.AI_RESPONSE and e.message_id in turns and not e.superseded]
+    return answers[-1].message_id if answers else None
+
+
+def open_turn(entries: Sequence[Entry]) -> Entry | None:
+    """The turn whose answer is not in the log yet."""
+    answered = {entry.message_id for entry in entries if entry.kind is Kind.AI_RESPONSE}
+    turns = [entry for entry in entries if entry.kind is Kind.TURN]
+    return turns[-1] if turns and turns[-1].metadata.get("answer_id") not in answered else None
+
+
+def turn_entry(session_id: str, answer_id: str) -> Entry:
+    """The entry that takes a turn."""
+    return Entry(
+        session_id=session_id,
+        kind=Kind.TURN,
+        message_id=f"{answer_id}:turn",
+        sender=Sender.SYSTEM,
+        timestamp=now_ms(),
+        metadata={"answer_id": answer_id},
+    )
