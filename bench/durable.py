@@ -21,7 +21,7 @@ async def durable(sizes: Sizes) -> Result:
     """The raw writer, the store and the whole service take turns."""
     seconds = sizes.durable_seconds
     raw, store, service = [], [], []
-    patient = {"LLM_STREAM_TIMEOUT": "1h"}
+    patient = {"LLM_STREAM_TIMEOUT": "1h", "DRAIN_TIMEOUT": "1s"}
     async with model(tokens=100, rate=SLOW) as speaker, chatbox(speaker.port, **patient) as server:
         for _ in range(sizes.pairs):
             raw.append(await _written("raw", seconds))

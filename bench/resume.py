@@ -11,7 +11,6 @@ from bench.load import Crowd, crowd
 from bench.sizes import Sizes
 
 RATE = 2.0
-RAMP = 5.0
 AWAY = 1.0
 WITHIN = 120.0
 POLL = 0.01
@@ -21,10 +20,11 @@ async def resume(sizes: Sizes) -> Result:
     """A client is whole again with the first token that was sent after its return: by then it has all before."""
     seconds, problems = Figure("resume"), []
     tokens = sizes.resume_tokens
+    ramp = tokens / RATE / 6
     for _ in range(sizes.runs):
         async with crowd(sizes.resumed, tokens=tokens, rate=RATE) as clients:
-            tally = clients.ask(tokens, RAMP)
-            await asyncio.sleep(RAMP + 2 / RATE)
+            tally = clients.ask(tokens, ramp)
+            await asyncio.sleep(ramp + 2 / RATE)
             clients.leave()
             await asyncio.sleep(AWAY)
             seconds.values.append(await _all_back(clients))

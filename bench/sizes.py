@@ -50,6 +50,6 @@ QUICK = Sizes(
     fanout_events=20,
     durable_seconds=0.3,
     resumed=50,
-    resume_tokens=24,
+    resume_tokens=12,
     starts=1,
 )

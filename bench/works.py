@@ -13,7 +13,7 @@ from bench.tally import percentile
 
 RATE = 20.0
 HELD_DELAY = 100.0
-MOST_RAMP = 5.0
+PATIENCE = 30.0
 STEP = 50
 
 
@@ -74,20 +74,21 @@ async def most(sizes: Sizes) -> Result:
 
 async def _trial(sizes: Sizes, answers: int) -> tuple[int, list[Round]]:
     """Idle memory and rounds of so many answers; no second round when the first did not hold."""
-    limit = 2 * (sizes.most_tokens / RATE + MOST_RAMP) + 10
+    ramp = sizes.most_tokens / RATE / 3
+    limit = 2 * (sizes.most_tokens / RATE + ramp) + PATIENCE
     rounds: list[Round] = []
     async with crowd(answers, tokens=sizes.most_tokens, rate=RATE) as clients:
         await asyncio.sleep(sizes.settle)
         idle_rss = clients.server.process.rss()
         while len(rounds) < 2 and all(map(_holds, rounds)):
-            rounds.append(await clients.round(sizes.most_tokens, ramp=MOST_RAMP, limit=limit))
+            rounds.append(await clients.round(sizes.most_tokens, ramp=ramp, limit=limit))
     return idle_rss, rounds
 
 
 async def _rounds(sizes: Sizes, *, clients: int, tokens: int, rate: float, ramp: float) -> list[Round]:
     """Rounds of one crowd after another, with a fresh server each."""
     found: list[Round] = []
-    limit = 3 * (tokens / rate + ramp if rate else 10) + 10
+    limit = 3 * (tokens / rate + ramp if rate else 10) + PATIENCE
     for _ in range(sizes.runs):
         async with crowd(clients, tokens=tokens, rate=rate) as people:
             found += [await people.round(tokens, ramp=ramp, limit=limit) for _ in range(sizes.rounds)]
