@@ -45,6 +45,8 @@ def main() -> int:
     pinned = (os.cpu_count() or 1) > 1 and pin(LOAD_CORE)
     allow_many_files()
     results = uvloop.run(run_all(chosen.works or list(WORKS), QUICK if chosen.quick else FULL, console))
+    if chosen.quick:
+        console.print("Small sizes: these figures mean nothing, only the answers were judged.")
     console.print(table(results, marks=not chosen.quick))
     where = setting(shlex.join(["python", "-m", "bench", *sys.argv[1:]]), pinned=pinned)
     if chosen.json:

@@ -17,7 +17,7 @@ AT_ONCE = 64
 """Handshakes at the same time."""
 
 SATURATED = 0.9
-"""Share of their core from which on the load's and the model's own limits are measured."""
+"""Share of their core from which on the limits of load and model are measured."""
 
 SAMPLE = 0.5
 
@@ -40,7 +40,12 @@ class Round(NamedTuple):
     @property
     def saturated(self) -> bool:
         """Whether the load, not the server, may be what was measured."""
-        return self.busy > SATURATED or self.late > self.tally.tokens / 100
+        return self.busy > SATURATED
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether the model was late though it had time: the machine does something else."""
+        return not self.saturated and self.late > self.tally.tokens / 100
 
 
 class Crowd:
