@@ -7,6 +7,8 @@ and sorted by. Each value is bound to its table, row, session and column. Empty 
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import msgspec
 from msgspec.structs import replace
 
@@ -18,6 +20,9 @@ from chatbox.storage.base import SEALED, Cell, Partial, Renewal
 SESSION_TEXTS = ("name", "user_name", "assisting_admin_name", "share_token")
 CHANGE_TEXTS = (("name", "name"), ("first_name", "name"), ("share_token", "share_token"))
 KEY_CHECK = "chatbox"
+
+REMEMBERED = 8192
+"""Opened values of sessions that are kept: each append gives back its session, whose texts seldom change."""
 
 
 class Body(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
@@ -36,6 +41,7 @@ class Seals:
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode_body = msgspec.msgpack.Decoder(Body).decode
         self._decode_mapping = msgspec.msgpack.Decoder(dict[str, str]).decode
+        self._open = lru_cache(REMEMBERED)(self._open_value)
 
     def session(self, session: Session) -> Session:
         sealed = {column: self._text(session.id, column, text) for column, text in _texts(session)}
@@ -44,7 +50,7 @@ class Seals:
         return replace(session, **sealed, context=self._mapping(session.id, session.context))
 
     def opened_session(self, session: Session) -> Session:
-        opened = {column: self._opened_text(session.id, column, text) for column, text in _texts(session)}
+        opened = {column: self._open(session.id, column, text).decode() for column, text in _texts(session)}
         return replace(session, **opened, share_hash=None, context=self._opened_mapping(session.id, session.context))
 
     def change(self, session_id: str, change: Change) -> Change:
@@ -97,8 +103,8 @@ class Seals:
     def _text(self, session_id: str, column: str, text: str) -> str:
         return self.keyring.encrypt(text.encode(), _session_place(session_id, column))
 
-    def _opened_text(self, session_id: str, column: str, text: str) -> str:
-        return self.keyring.decrypt(text, _session_place(session_id, column)).decode()
+    def _open_value(self, session_id: str, column: str, text: str) -> bytes:
+        return self.keyring.decrypt(text, _session_place(session_id, column))
 
     def _mapping(self, session_id: str, mapping: dict[str, str]) -> dict[str, str]:
         if not mapping:
@@ -108,9 +114,7 @@ class Seals:
     def _opened_mapping(self, session_id: str, mapping: dict[str, str]) -> dict[str, str]:
         if not mapping:
             return mapping
-        return self._decode_mapping(
-            self.keyring.decrypt(mapping.get(SEALED, ""), _session_place(session_id, "context"))
-        )
+        return self._decode_mapping(self._open(session_id, "context", mapping.get(SEALED, "")))
 
 
 def _texts(session: Session) -> list[tuple[str, str]]:
