@@ -1,4 +1,8 @@
-"""With ``--readiness FILE``: what the tests of the numbered issues did, outcomes and Hypothesis examples run."""
+"""With ``--readiness FILE``: what the tests of the numbered issues did, outcomes and Hypothesis examples run.
+
+A test is one of an issue's by ``@pytest.mark.readiness(issue=N)``; with ``mutant=True`` it shows that the issue's
+checks fail on an implementation that has the defect.
+"""
 
 from __future__ import annotations
 
@@ -28,35 +32,38 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Issues travel with the reports, so that they reach the controller from xdist's workers too."""
     for item in items:
-        issues = sorted({mark.kwargs["issue"] for mark in item.iter_markers("readiness")})
+        marks = [mark.kwargs for mark in item.iter_markers("readiness")]
+        issues = sorted({mark["issue"] for mark in marks})
         if unknown := set(issues) - NUMBERS:
             raise pytest.UsageError(f"{item.nodeid} names readiness issues that do not exist: {unknown}")
         if issues:
             item.user_properties.append(("readiness", issues))
+            item.user_properties.append(("mutant", any(mark.get("mutant") for mark in marks)))
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """Innermost, so that Hypothesis's own plugin keeps getting its statistics."""
     outer = collector.value
-    if outer is None:
-        return (yield)
 
     def count(statistics: dict[str, Any]) -> None:
         item.user_properties.append(("examples", examples(statistics)))
-        item.user_properties.append(("exhausted", "nothing left" in statistics.get("stopped-because", "")))
-        outer(statistics)
+        if outer is not None:
+            outer(statistics)
 
     with collector.with_value(count):
         return (yield)
 
 
 def examples(statistics: dict[str, Any]) -> int:
+    """Cases that ran to their end; those that were cut off or that the property threw away are not counted."""
     cases = (case for name, phase in statistics.items() if name.endswith("-phase") for case in phase["test-cases"])
     return sum(case["status"] == "valid" for case in cases)
 
 
 class Record:
+    """Writes ``{test: {issues, mutant, outcome, examples}}``; ``examples`` has a number for each property that ran."""
+
     def __init__(self, file: Path) -> None:
         self._file = file
         self._tests: dict[str, dict[str, Any]] = {}
@@ -66,14 +73,13 @@ class Record:
         if "readiness" not in given:
             return
         test = self._tests.setdefault(
-            report.nodeid, {"issues": given["readiness"], "outcome": "passed", "examples": None, "exhausted": False}
+            report.nodeid,
+            {"issues": given["readiness"], "mutant": given["mutant"], "outcome": "passed", "examples": []},
         )
         if not report.passed:
             test["outcome"] = report.outcome
         if report.when == "call":
-            counts = [value for name, value in report.user_properties if name == "examples"]
-            test["examples"] = sum(counts) if counts else None
-            test["exhausted"] = given.get("exhausted", False)
+            test["examples"] = [value for name, value in report.user_properties if name == "examples"]
 
     def pytest_sessionfinish(self) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)

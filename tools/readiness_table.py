@@ -1,12 +1,15 @@
 """Print the readiness table: python tools/readiness_table.py FILE... (what `pytest --readiness FILE` wrote)
 
-Exits with 1 unless every issue has tests, all of them passed, and every property ran its examples.
+Beside the first file it leaves the table as readiness.json and readiness.md. Exits with 1 unless each issue has tests,
+all of them passed, its properties ran their examples, and a mutant with its defect was found.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,71 +19,128 @@ from rich.table import Table
 from chatbox.readiness.issues import ISSUES, Issue
 
 LEAST_EXAMPLES = 100
+LEAST_PROPERTIES = 25
+"""In all."""
 
 LATER = {18: "staff endpoints do not exist yet"}
 
-STYLES = {"passed": "green", "failed": "red", "no tests": "red", "too few examples": "red", "not yet": "yellow"}
+HEADINGS = ("N", "Severity", "Issue", "Tests", "Properties", "Examples", "Mutants", "Status")
+STYLES = {"passed": "green", "not yet": "yellow"}
 
 Test = dict[str, Any]
 
 
-def main(files: list[Path]) -> int:
+def main(files: Sequence[Path]) -> int:
+    rows = rows_of(files)
+    problems = [f"Issue {row.issue.number}: {row.problem}." for row in rows if row.problem]
+    if sum(row.properties for row in rows) < LEAST_PROPERTIES:
+        problems.append(f"There are fewer than {LEAST_PROPERTIES} properties in all.")
+    write(rows, problems, files[0].parent)
+    Console(width=None if sys.stdout.isatty() else 120).print(drawn(rows))
+    for line in (*problems, *(f"Issue {number}: {reason}." for number, reason in LATER.items())):
+        print(line)
+    return 1 if problems else 0
+
+
+def rows_of(files: Sequence[Path]) -> list[Row]:
     tests: dict[str, Test] = {}
     for file in files:
         tests.update(json.loads(file.read_text()))
-    rows = [Row(issue, [test for test in tests.values() if issue.number in test["issues"]]) for issue in ISSUES]
-    Console(width=None if sys.stdout.isatty() else 120).print(table(rows))
-    for row in rows:
-        if row.status == "not yet":
-            print(f"Issue {row.issue.number}: {LATER[row.issue.number]}.")
-    return 0 if all(row.status in ("passed", "not yet") for row in rows) else 1
+    return [
+        Row(issue, {name: test for name, test in tests.items() if issue.number in test["issues"]}) for issue in ISSUES
+    ]
 
 
 class Row:
-    """One issue and the tests that ran for it."""
+    """One issue and the tests that ran for it, by their names.
 
-    def __init__(self, issue: Issue, tests: list[Test]) -> None:
+    A test with parameters counts once for each of them, a property once in all.
+    """
+
+    def __init__(self, issue: Issue, tests: dict[str, Test]) -> None:
         self.issue = issue
-        self.tests = tests
-        self.properties = [test for test in tests if test["examples"] is not None]
+        self._tests = tests
+        self._mutants = [test for test in tests.values() if test["mutant"]]
+        self._properties = {name: test for name, test in tests.items() if test["examples"] and not test["mutant"]}
 
     @property
-    def counts(self) -> tuple[int, int, int]:
-        return len(self.tests), len(self.properties), sum(test["examples"] for test in self.properties)
+    def properties(self) -> int:
+        return len({function(name) for name in self._properties})
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Tests, properties, examples, mutants found."""
+        examples: int = sum(sum(test["examples"]) for test in self._properties.values())
+        return len(self._tests), self.properties, examples, sum(test["outcome"] == "passed" for test in self._mutants)
 
     @property
     def status(self) -> str:
-        if not self.tests:
-            return "not yet" if self.issue.number in LATER else "no tests"
-        if any(test["outcome"] != "passed" for test in self.tests):
-            return "failed"
-        if any(test["examples"] < LEAST_EXAMPLES and not test["exhausted"] for test in self.properties):
-            return "too few examples"
-        return "passed"
+        return "not yet" if self._later else "failed" if self.problem else "passed"
+
+    @cached_property
+    def problem(self) -> str:
+        """Why the issue is not shown to be settled; empty when it is."""
+        outcomes = {name: test["outcome"] for name, test in self._tests.items() if test["outcome"] != "passed"}
+        short = [function(name) for name, test in self._properties.items() if min(test["examples"]) < LEAST_EXAMPLES]
+        if self._later:
+            return ""
+        if not self._tests:
+            return "no tests"
+        if outcomes:
+            return "; ".join(f"{name} {outcome}" for name, outcome in outcomes.items())
+        if short:
+            return f"fewer than {LEAST_EXAMPLES} examples in {', '.join(sorted(set(short)))}"
+        if self.properties < self.issue.properties:
+            return f"{self.properties} properties, and it takes {self.issue.properties}"
+        return "" if self._mutants else "no mutant shows that its tests would fail"
+
+    @property
+    def _later(self) -> bool:
+        return self.issue.number in LATER and not self._tests
+
+    @property
+    def cells(self) -> tuple[object, ...]:
+        return (self.issue.number, self.issue.severity, self.issue.title, *self.counts, self.status)
 
 
-def table(rows: list[Row]) -> Table:
-    drawn = Table(title="Production readiness: standing issues")
-    for heading, justify in COLUMNS.items():
-        drawn.add_column(heading, justify=justify, no_wrap=heading != "Issue")
+def function(name: str) -> str:
+    """A test's name without its parameters."""
+    return name.partition("[")[0]
+
+
+def totals(rows: Sequence[Row]) -> tuple[object, ...]:
+    return ("", "", "all", *map(sum, zip(*(row.counts for row in rows), strict=True)), "")
+
+
+def drawn(rows: Sequence[Row]) -> Table:
+    table = Table(title="Production readiness: standing issues")
+    for place, heading in enumerate(HEADINGS):
+        table.add_column(heading, justify="right" if place in (0, 3, 4, 5, 6) else "left", no_wrap=heading != "Issue")
     for row in rows:
-        status = f"[{STYLES[row.status]}]{row.status}[/]"
-        drawn.add_row(str(row.issue.number), row.issue.severity, row.issue.title, *map(str, row.counts), status)
-    drawn.add_section()
-    totals = (str(sum(column)) for column in zip(*(row.counts for row in rows), strict=True))
-    drawn.add_row("", "", "all", *totals, "")
-    return drawn
+        *cells, status = map(str, row.cells)
+        table.add_row(*cells, f"[{STYLES.get(status, 'red')}]{status}[/]")
+    table.add_section()
+    table.add_row(*map(str, totals(rows)))
+    return table
 
 
-COLUMNS: dict[str, Any] = {
-    "N": "right",
-    "Severity": "left",
-    "Issue": "left",
-    "Tests": "right",
-    "Properties": "right",
-    "Examples": "right",
-    "Status": "left",
-}
+def write(rows: Sequence[Row], problems: Sequence[str], folder: Path) -> None:
+    keys = [heading.lower() for heading in HEADINGS]
+    found = {
+        "passed": not problems,
+        "problems": problems,
+        "issues": [dict(zip(keys, row.cells, strict=True)) for row in rows],
+        "all": dict(zip(keys[3:7], totals(rows)[3:7], strict=True)),
+    }
+    (folder / "readiness.json").write_text(json.dumps(found, indent=1) + "\n")
+    lines = (
+        HEADINGS,
+        ("--:", "---", "---", "--:", "--:", "--:", "--:", "---"),
+        *(row.cells for row in rows),
+        totals(rows),
+    )
+    (folder / "readiness.md").write_text("".join(f"| {' | '.join(map(str, line))} |\n" for line in lines))
+
 
 if __name__ == "__main__":
     sys.exit(main([Path(name) for name in sys.argv[1:]]))

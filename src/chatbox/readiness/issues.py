@@ -19,12 +19,13 @@ class Severity(StrEnum):
 
 
 class Issue(msgspec.Struct, frozen=True):
-    """``title`` is what could go wrong, ``holds`` what is true instead."""
+    """``title`` is what could go wrong, ``holds`` what is true instead, shown by ``properties`` properties at least."""
 
     number: int
     severity: Severity
     title: str
     holds: str
+    properties: int = 0
 
 
 ISSUES = (
@@ -34,6 +35,7 @@ ISSUES = (
         "Ended sessions stay in memory",
         "A periodic sweep forgets ended and idle sessions after SESSION_TTL and never an active one; a thousand "
         "sessions made and ended leave memory as it was; the sweep stops with the application.",
+        properties=7,
     ),
     Issue(
         2,
@@ -81,12 +83,14 @@ ISSUES = (
         "An answer can stream for ever",
         "Connecting, the first token, the pause between tokens and the whole answer have deadlines; after one the "
         "provider's call is cancelled, the partial answer is kept, the user is told and nothing leaks.",
+        properties=2,
     ),
     Issue(
         9,
         Severity.MEDIUM,
         "The store gives up at the first hiccup",
         "Transient errors are tried again with exponential back-off up to a cap; others fail at once.",
+        properties=3,
     ),
     Issue(
         10,
@@ -99,12 +103,14 @@ ISSUES = (
         Severity.HIGH,
         "The rate limiter remembers for ever",
         "It is bounded in time and in keys; its clean-up is periodic and stops with the application.",
+        properties=3,
     ),
     Issue(
         12,
         Severity.MEDIUM,
         "Response times pile up",
         "A rolling window keeps the last 100 of each session, and its figures are right.",
+        properties=2,
     ),
     Issue(
         13,
@@ -112,30 +118,35 @@ ISSUES = (
         "Origins are checked loosely",
         "Matching is exact and can change while serving; an empty list admits only loopback origins in development and "
         "is refused in production.",
+        properties=1,
     ),
     Issue(
         15,
         Severity.LOW,
         "Shutdown ignores its deadline",
         "All sockets are told and closed side by side; it is over by the deadline and forced after it.",
+        properties=2,
     ),
     Issue(
         17,
         Severity.HIGH,
         "Weak token secrets are accepted",
         "A secret needs 32 characters and no weak word; the refusal says how to make one; strong ones pass.",
+        properties=2,
     ),
     Issue(
         18,
         Severity.HIGH,
         "Staff endpoints have no limit",
         "They have their own, per member of staff and apart from the users', and say when to come back.",
+        properties=3,
     ),
     Issue(
         19,
         Severity.MEDIUM,
         "The configuration is not checked",
         "Every start checks every setting (ports, required values, formats, ranges) and lists all problems at once.",
+        properties=2,
     ),
 )
 """In the order of their numbers."""
