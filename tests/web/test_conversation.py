@@ -171,11 +171,11 @@ async def test_the_reader_is_left_alone_while_reading_above(chat: ChatPage) -> N
 
 async def test_help_is_asked_for_and_withdrawn(chat: ChatPage) -> None:
     await chat.ask("hello")
-    await chat.page.get_by_role("button", name="Ask a person for help").click()
+    await chat.page.get_by_role("button", name="Get help from a person").click()
     await expect(chat.page.get_by_text("You asked for help from a person.")).to_be_visible()
     await chat.page.reload()
     await chat.page.get_by_role("button", name="Withdraw the call for help").click()
-    await expect(chat.page.get_by_role("button", name="Ask a person for help")).to_be_visible()
+    await expect(chat.page.get_by_role("button", name="Get help from a person")).to_be_visible()
 
 
 async def test_one_model_needs_no_selector(chat: ChatPage) -> None:

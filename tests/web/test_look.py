@@ -36,7 +36,7 @@ async def test_axe_finds_nothing(server: Server, chromium: Browser, scheme: str,
     await chat.ask("/markdown")
     await chat.ask("/file https://files.example/report.pdf")
     await chat.ask("/fail refused")
-    await chat.page.get_by_role("button", name="Ask a person for help").click()
+    await chat.page.get_by_role("button", name="Get help from a person").click()
     await expect(chat.page.get_by_text("You asked for help from a person.")).to_be_visible()
     assert await violations(chat.page) == []
     if size is PHONE:

@@ -1,32 +1,14 @@
-import type { Api } from "../api";
-import type { Store } from "../storage";
-import { Connection, type ConnectionEvents, type LinkState, type Place, type Surroundings } from "../wire/connection";
+import { Connection, type ConnectionEvents, type LinkState, type Place } from "../wire/connection";
 import { newId, type Frame, type Model } from "../wire/frames";
 import { Facts } from "./facts";
 import { Log } from "./log";
 import { unsent, type Message } from "./message";
 import { Outbox, type Unsent } from "./outbox";
+import type { ChatParts } from "./parts";
 import { Typing } from "./typing";
 
 /** History: being read, here, or unreadable. */
 export type Reading = "reading" | "read" | "failed";
-
-export interface ChatParts {
-  api: Api;
-  store: Store;
-  userId: string;
-  /** a new token is needed; `refused`: the server does not take the present one */
-  needToken(refused: boolean): void;
-  /** something that is shown has changed; called at most once a frame */
-  changed(): void;
-  /** the session that the server has named after `open`; `fresh`: a new one was asked for */
-  named(sessionId: string, fresh: boolean): void;
-  /** the conversation has moved in the list of conversations, or changed its name */
-  activity(): void;
-  around: Omit<Surroundings, "place" | "probe" | "client">;
-  /** run soon, together with others; the page's animation frame */
-  soon(run: () => void): void;
-}
 
 const COMMANDS = new Set(["stop", "regenerate", "model_select", "help_request", "help_cancel"]);
 const TYPING_EVERY = 3_000;
@@ -218,6 +200,7 @@ export class Chat implements ConnectionEvents {
     this.models = frame.models ?? [];
     this.facts.begin(frame);
     if (frame.metadata?.resumed !== "true" || this.log.epoch === null) this.startReading(frame);
+    else this.parts.activity();
     if (moved) this.parts.named(id, asked === "new");
     for (const waiting of this.outbox.of(id)) this.show(waiting);
     for (const waiting of this.outbox.of(id)) this.connection.send(waiting.frame);

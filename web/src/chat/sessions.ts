@@ -109,7 +109,7 @@ export class Sessions {
     const asked = ++this.asked;
     const page = await this.api.sessions({ ...query, q: this.query.trim() }).catch(() => null);
     if (asked !== this.asked) return;
-    this.state = page ? "read" : "failed";
+    if (page || this.items.length === 0) this.state = page ? "read" : "failed";
     if (page) {
       this.items = [...before, ...page.sessions];
       this.cursor = page.next_cursor;

@@ -20,10 +20,13 @@ export function chooseLanguage(asked: string | null, preferred: readonly string[
 /** The page's language, with its texts, times and numbers. Elements follow it with `Localized`. */
 class Locale {
   language: Language = "en";
+  /** the reader's own variant of the language, for times: `en-GB` writes them otherwise than `en-US` */
+  tag = "en";
   readonly hosts = new Set<ReactiveControllerHost>();
 
   use(language: Language): void {
     this.language = language;
+    this.tag = navigator.languages.find((tag) => tag.split("-")[0] === language) ?? language;
     document.documentElement.lang = language;
     for (const host of this.hosts) host.requestUpdate();
   }

@@ -24,7 +24,7 @@ export function day(timestamp: string, now = new Date()): string {
 /** How long ago something was, or its date when that is longer than a week. */
 export function ago(timestamp: string, now = Date.now()): string {
   const past = Math.max(0, now - Date.parse(timestamp));
-  const words = new Intl.RelativeTimeFormat(locale.language, { numeric: "auto", style: "short" });
+  const words = new Intl.RelativeTimeFormat(locale.tag, { numeric: "auto", style: "short" });
   if (past < MINUTE) return words.format(0, "second");
   if (past < 60 * MINUTE) return words.format(-Math.floor(past / MINUTE), "minute");
   if (past < DAY) return words.format(-Math.floor(past / (60 * MINUTE)), "hour");
@@ -44,5 +44,5 @@ function daysBetween(then: Date, now: Date): number {
 
 function format(timestamp: string, options: Intl.DateTimeFormatOptions): string {
   const date = new Date(timestamp);
-  return Number.isNaN(date.getTime()) ? "" : new Intl.DateTimeFormat(locale.language, options).format(date);
+  return Number.isNaN(date.getTime()) ? "" : new Intl.DateTimeFormat(locale.tag, options).format(date);
 }

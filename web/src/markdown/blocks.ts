@@ -1,7 +1,8 @@
 import { Marked, type Token, type Tokens } from "marked";
 
 /** A block longer than this is cut, so that no single piece of work grows with the answer. */
-const LONGEST = { code: 24_000, other: 6_000 };
+const LONGEST = 4_000;
+const LONGEST_OF: Record<string, number> = { code: 24_000, list: 1_200, table: 2_000 };
 /** Marks a code block that goes on where the one before it was cut. */
 export const CONTINUED = '<pre class="continued">';
 
@@ -25,8 +26,9 @@ export class Blocks {
     const end = tokens.findLastIndex((token) => token.type !== "space");
     for (const token of tokens.slice(0, Math.max(end, 0))) finished.push(this.commit(token));
     const last = tokens[end];
-    if (last && last.raw.length > (last.type === "code" ? LONGEST.code : LONGEST.other)) finished.push(...this.cut(last));
-    return { finished: finished.filter((html) => html !== ""), rest: this.html(this.marked.lexer(this.tail)) };
+    const cut = last && last.raw.length > (LONGEST_OF[last.type] ?? LONGEST) ? this.cut(last) : [];
+    const rest = cut.length > 0 ? this.marked.lexer(this.tail) : tokens.slice(Math.max(end, 0));
+    return { finished: [...finished, ...cut].filter((html) => html !== ""), rest: this.html(rest) };
   }
 
   private commit(token: Token): string {

@@ -4,7 +4,7 @@ import { sanitize } from "./sanitize";
 import type { Slices } from "./slices";
 
 /** Text taken in one step. */
-const STEP = 2_000;
+const STEP = 1_000;
 /** Code longer than this keeps one colour. */
 const COLOURED = 20_000;
 

@@ -66,7 +66,7 @@ export class ChatHeader extends LitElement {
         background: var(--chatbox-hover);
         color: var(--chatbox-ink);
       }
-      .help[aria-pressed="true"] {
+      .help.asked {
         background: var(--chatbox-warm-tint);
         color: var(--chatbox-warm);
       }
@@ -149,13 +149,13 @@ export class ChatHeader extends LitElement {
     const asked = help === "asked" || help === "told";
     const label = asked ? t("helpCancel") : t("help");
     return html`<button
-      class="help"
-      aria-pressed=${asked}
+      class="help ${asked ? "asked" : ""}"
+      
       aria-label=${label}
       title=${label}
       @click=${() => (asked ? this.chat.cancelHelp() : this.chat.askForHelp())}
     >
-      ${icon("help")}<span>${t("helpShort")}</span>
+      ${icon("help")}<span>${asked ? t("helpCancelShort") : t("helpShort")}</span>
     </button>`;
   }
 

@@ -73,8 +73,10 @@ export const markdownStyles = css`
   td {
     padding: 0.45em 0.9em;
     border-bottom: 1px solid var(--chatbox-line);
-    text-align: left;
     overflow-wrap: normal;
+  }
+  :is(th, td):not([align]) {
+    text-align: start;
   }
   th {
     font-weight: 600;

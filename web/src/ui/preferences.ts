@@ -14,14 +14,13 @@ export class Preferences extends LitElement {
     css`
       :host {
         display: flex;
-        align-items: center;
-        gap: 0.5rem;
-        padding: 0.7rem 0.85rem calc(0.7rem + env(safe-area-inset-bottom));
+        flex-wrap: wrap;
+        gap: 0.45rem;
+        padding: 0.6rem 0.85rem calc(0.7rem + env(safe-area-inset-bottom));
         border-top: 1px solid var(--chatbox-line);
       }
       .who {
-        flex: 1;
-        min-width: 0;
+        flex: 0 0 100%;
         overflow: hidden;
         text-overflow: ellipsis;
         white-space: nowrap;
@@ -29,8 +28,9 @@ export class Preferences extends LitElement {
         color: var(--chatbox-ink-soft);
       }
       select {
-        height: 2rem;
-        max-width: 6.4rem;
+        flex: 1;
+        min-width: 0;
+        height: 2.1rem;
         font-size: 0.8rem;
       }
     `,

@@ -68,6 +68,8 @@ export const base = css`
     border-radius: 10px;
     font-weight: 550;
     font-size: 0.925rem;
+    color: inherit;
+    text-decoration: none;
     border: 1px solid var(--chatbox-line);
     background: var(--chatbox-surface);
     transition: background 0.15s, border-color 0.15s;
@@ -92,9 +94,11 @@ export const base = css`
     color: var(--chatbox-ink-soft);
     transition: background 0.15s, color 0.15s;
   }
-  .icon:hover:not(:disabled) {
-    background: var(--chatbox-hover);
-    color: var(--chatbox-ink);
+  @media (hover: hover) {
+    .icon:hover:not(:disabled) {
+      background: var(--chatbox-hover);
+      color: var(--chatbox-ink);
+    }
   }
   select {
     appearance: none;

@@ -13,7 +13,7 @@ export class Toast extends LitElement {
     css`
       :host {
         position: fixed;
-        inset: auto 1rem calc(1.25rem + env(safe-area-inset-bottom));
+        inset: auto 1rem calc(6.4rem + env(safe-area-inset-bottom));
         z-index: 20;
         display: flex;
         justify-content: center;

@@ -1,0 +1,233 @@
+"""Take the screenshots of the documentation: every state of the page, in a real browser against a real server.
+
+    .venv/bin/python web/screenshots.py docs/screenshots
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import secrets
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from playwright.async_api import Browser, async_playwright, expect
+from tests.web.conftest import CHROMIUM, ECHO, FLAGS, ChatPage, Person, Server, serving
+from tests.web.proxy import Proxy
+
+DESKTOP = {"width": 1280, "height": 800}
+PHONE = {"width": 390, "height": 844}
+
+ANSWER = """\
+Paris has three kinds of days, so here is a plan for each:
+
+1. **Sunny**: walk along the Seine from the *Pont Neuf* to the gardens of the Tuileries.
+2. **Grey**: the Musée de l'Orangerie is small, calm and never too full.
+3. **Wet**: covered passages, with coffee in between.
+
+| Place | Opens | Costs |
+|---|---|---:|
+| Orangerie | 09:00 | 12 € |
+| Passage des Panoramas | 06:00 | nothing |
+
+To see how long the walk is:
+
+```python
+def minutes(metres: float, pace: float = 1.3) -> int:
+    # A relaxed pace, with time to look.
+    return round(metres / pace / 60)
+
+print(minutes(2_100))
+```
+
+> Bring an umbrella in any case.
+"""
+
+TOPICS = [
+    "Notes for the garden in spring",
+    "A letter to the landlord about the heating",
+    "Why is the sky blue?",
+    "Ideas for Grandma's eightieth birthday",
+    "Translate this recipe",
+]
+
+
+class Studio:
+    """Takes pictures of one server in one colour and size."""
+
+    def __init__(self, browser: Browser, server: Server, folder: Path, scheme: str, size: dict[str, int]) -> None:
+        self.browser, self.server, self.folder, self.scheme, self.size = browser, server, folder, scheme, size
+        self.label = f"{'phone' if size is PHONE else 'desktop'}-{scheme}"
+
+    @asynccontextmanager
+    async def person(self, user: str = "", **more: object) -> AsyncIterator[Person]:
+        phone = {"has_touch": True, "is_mobile": True} if self.size is PHONE else {}
+        context = await self.browser.new_context(
+            viewport=self.size, color_scheme=self.scheme, locale="en-GB", timezone_id="Europe/Berlin", **phone, **more
+        )
+        person = Person(self.server, context, user or f"user-{secrets.token_hex(4)}")
+        person.token = self.server.token(person.user, name="Ada Example")
+        yield person
+        await context.close()
+
+    async def shoot(self, chat: ChatPage, name: str) -> None:
+        await asyncio.sleep(0.5)
+        await chat.page.screenshot(path=self.folder / f"{name}-{self.label}.png", animations="disabled")
+
+
+async def empty(studio: Studio) -> None:
+    async with studio.person() as person:
+        await studio.shoot(await person.open(), "empty")
+
+
+async def full(studio: Studio) -> None:
+    async with studio.person() as person:
+        chat = await person.open()
+        for topic in TOPICS:
+            await chat.ask(topic)
+            await chat.page.keyboard.press("Alt+KeyN")
+            await expect(chat.said).to_have_count(0)
+        await chat.ask("What could we do on a weekend in Paris?")
+        await answer_with(chat, ANSWER)
+        await studio.shoot(chat, "conversation")
+        await chat.page.locator(".scroller").evaluate("element => element.scrollTo({ top: 350, behavior: 'instant' })")
+        await studio.shoot(chat, "reading")
+        await show_list(studio, chat)
+        await chat.rows.nth(1).get_by_role("button", name=re.compile("Actions")).click()
+        await studio.shoot(chat, "menu")
+        await chat.page.get_by_role("menuitem", name="Share").click()
+        await chat.page.get_by_role("button", name="Create link").click()
+        await expect(chat.page.get_by_label("Public link")).to_be_visible()
+        await studio.shoot(chat, "share")
+        await chat.page.keyboard.press("Escape")
+        await chat.rows.nth(2).get_by_role("button", name=re.compile("Actions")).click()
+        await chat.page.get_by_role("menuitem", name="Delete").click()
+        await studio.shoot(chat, "undo")
+
+
+async def answer_with(chat: ChatPage, text: str) -> None:
+    """Have the model say something that the reader has not: as if it came from elsewhere."""
+    await chat.page.evaluate(
+        """text => {
+            const { chat } = document.querySelector("chatbox-app").shadowRoot.querySelector("chatbox-chat");
+            const answer = chat.log.messages.findLast((message) => message.sender === "ai");
+            Object.assign(answer, { content: text, generation: 1, revision: answer.revision + 1 });
+            chat.dismiss();
+        }""",
+        text,
+    )
+
+
+async def show_list(studio: Studio, chat: ChatPage) -> None:
+    if studio.size is PHONE:
+        await chat.page.get_by_role("button", name="Show conversations").click()
+        await studio.shoot(chat, "list")
+
+
+async def streaming(studio: Studio) -> None:
+    async with studio.person() as person:
+        chat = await person.open()
+        await chat.say("/slow 1500 " + "nothing yet")
+        await expect(chat.page.get_by_role("img", name="The answer is on its way")).to_be_visible()
+        await studio.shoot(chat, "waiting")
+    async with studio.person() as person:
+        chat = await person.open()
+        await chat.say("/slow 50 A river is never the same twice, and neither is the walk along it. " * 3)
+        await expect(chat.answers.last).to_contain_text("neither is the walk")
+        await studio.shoot(chat, "streaming")
+
+
+async def failing(studio: Studio) -> None:
+    async with studio.person() as person:
+        chat = await person.open()
+        await chat.ask("/fail-after 12")
+        await chat.ask("/fail refused")
+        await chat.page.get_by_role("button", name="Get help from a person").click()
+        await expect(chat.page.get_by_text("You asked for help from a person.")).to_be_visible()
+        await studio.shoot(chat, "error")
+
+
+async def cut(studio: Studio) -> None:
+    port = int(studio.server.base.split(":")[2].split("/")[0])
+    async with Proxy(port) as proxy, studio.person() as person:
+        chat = await person.open(base=proxy.base(studio.server.base))
+        await chat.ask("Are you still there?")
+        proxy.refusing = True
+        proxy.cut()
+        await expect(chat.link).to_contain_text("The connection was lost.")
+        await chat.say("I wrote this in a tunnel.")
+        await asyncio.sleep(3.5)
+        await expect(chat.link).to_contain_text("The connection was lost.")
+        await studio.shoot(chat, "reconnecting")
+        await person.context.set_offline(True)
+        await expect(chat.link).to_contain_text("You are offline.")
+        await studio.shoot(chat, "offline")
+
+
+async def shared(studio: Studio) -> None:
+    async with studio.person() as person:
+        chat = await person.open()
+        await chat.ask("Why is the sky blue?")
+        await chat.ask("/markdown")
+        await chat.menu("Share")
+        await chat.page.get_by_role("button", name="Create link").click()
+        address = await chat.page.get_by_label("Public link").input_value()
+        await chat.page.goto(address)
+        await expect(chat.answers).to_have_count(2)
+        await studio.shoot(chat, "shared")
+
+
+async def strangers(studio: Studio) -> None:
+    async with studio.person() as person:
+        page = await person.context.new_page()
+        for name, path in (("no-token", ""), ("staff", "staff"), ("withdrawn", "s/unknown")):
+            await page.goto(studio.server.base + path)
+            await expect(page.get_by_role("heading").first).to_be_visible()
+            await studio.shoot(ChatPage(page), name)
+
+
+async def demonstration(studio: Studio) -> None:
+    async with studio.person() as person:
+        await person.context.route(
+            "**/page.json",
+            lambda route: route.fulfill(
+                json={"mode": "development", "demo_model": True, "allowed_origins": [], "version": "0", "prefix": ""}
+            ),
+        )
+        chat = await person.open()
+        await studio.shoot(chat, "demo")
+        await chat.page.locator("chatbox-demo summary").click()
+        await studio.shoot(chat, "demo-open")
+
+
+async def german(studio: Studio) -> None:
+    async with studio.person() as person:
+        chat = await person.open(query="?lang=de")
+        await studio.shoot(chat, "german")
+
+
+SCENES = {
+    scene.__name__: scene for scene in (empty, full, streaming, failing, cut, shared, strangers, demonstration, german)
+}
+
+
+async def main(folder: Path, chosen: list[str]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as data:
+        async with serving(Path(data), {**ECHO, "RATE_LIMIT": "10000"}) as server, async_playwright() as playwright:
+            browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+            for scheme in os.environ.get("SCHEMES", "light dark").split():
+                for size in (DESKTOP, PHONE):
+                    for name in chosen or SCENES:
+                        await SCENES[name](Studio(browser, server, folder, scheme, size))
+            await browser.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1]), sys.argv[2:]))
