@@ -7,7 +7,7 @@ import base64
 import json
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from typing import Any
 
 import jwt
@@ -22,6 +22,7 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 from chatbox import jwks
 from chatbox.auth import EXPIRED, REFUSED, Authenticator, Origins, mint
 from chatbox.errors import ExpiredToken, InvalidToken, Unavailable
+from tests.mutants import found
 
 SECRET = "uN9xk2Lq7vRz4TfWb8YpHs3GdJc6MaEe"
 NOW = 1_800_000_000
@@ -637,6 +638,12 @@ def test_without_a_list_loopback_pages_are_allowed_in_development_only(origin: s
     assert not Origins([SITE], development=True).allows(origin)
 
 
+def check_empty_list(origin: str, make: type[Origins] = Origins) -> None:
+    """An empty list is no permission."""
+    assert not make([], development=True).allows(origin)
+    assert not make([], development=False).allows(origin)
+
+
 @pytest.mark.readiness(issue=13)
 @pytest.mark.parametrize(
     "origin",
@@ -644,7 +651,18 @@ def test_without_a_list_loopback_pages_are_allowed_in_development_only(origin: s
      "http://evil.example:8080", "http://localhost:8080/", "http://localhost\n", "file://", "http://0.0.0.0:8080"],
 )  # fmt: skip
 def test_without_a_list_foreign_pages_are_refused_in_development_too(origin: str) -> None:
-    assert not Origins([], development=True).allows(origin)
+    check_empty_list(origin)
+
+
+class EmptyMeansAll(Origins):
+    def allows(self, origin: str | None) -> bool:
+        return not self._allowed or super().allows(origin)
+
+
+@pytest.mark.readiness(issue=13, mutant=True)
+def test_an_empty_list_that_allows_everyone_would_be_found() -> None:
+    with found():
+        check_empty_list("https://evil.example", EmptyMeansAll)
 
 
 @pytest.mark.readiness(issue=13)
@@ -689,3 +707,82 @@ def test_the_list_can_be_replaced_while_others_ask() -> None:
     origins.replace(["https://new.example"])
     assert not origins.allows(SITE)
     assert origins.allows("https://new.example")
+
+
+class Interrupted(list[str]):
+    """A list that lets another task look each time that one of its entries is taken."""
+
+    def __init__(self, entries: list[str], look: Callable[[], None]) -> None:
+        super().__init__(entries)
+        self._look = look
+
+    def __iter__(self) -> Iterator[str]:
+        self._look()
+        for entry in super().__iter__():
+            yield entry
+            self._look()
+
+
+class InterruptedOrigin(str):
+    """An origin that lets another task act each time that it is looked up in a list."""
+
+    __slots__ = ("act",)
+    act: Callable[[], None]
+
+    def __hash__(self) -> int:
+        self.act()
+        return super().__hash__()
+
+    def __eq__(self, other: object) -> bool:
+        return super().__eq__(other)
+
+
+PAGES = ["https://a.example", "https://b.example", "https://c.example", "http://localhost:3000"]
+LISTS = st.lists(st.sampled_from(PAGES), unique=True, max_size=4)
+
+
+def check_replacing(before: list[str], after: list[str], development: bool, make: type[Origins] = Origins) -> None:
+    """Whoever asks while the list is replaced, at any step, is judged by the old list or by the new one."""
+    old, new = (verdicts(Origins(entries, development)) for entries in (before, after))
+    origins = make(before, development)
+    seen: list[list[bool]] = []
+    origins.replace(Interrupted(after, lambda: seen.append(verdicts(origins))))
+    assert all(verdict in (old, new) for verdict in seen)
+    assert verdicts(origins) == new
+    for place, page in enumerate(PAGES):
+        asked = make(before, development)
+        origin = InterruptedOrigin(page)
+        origin.act = lambda asked=asked: asked.replace(after)
+        assert asked.allows(origin) in (old[place], new[place])
+
+
+def verdicts(origins: Origins) -> list[bool]:
+    return [origins.allows(page) for page in PAGES]
+
+
+@pytest.mark.readiness(issue=13)
+@given(LISTS, LISTS, st.booleans())
+@settings(max_examples=200)
+def test_at_every_step_of_a_change_one_whole_list_is_in_force(
+    before: list[str], after: list[str], development: bool
+) -> None:
+    check_replacing(before, after, development)
+
+
+class ChangedInPlace(Origins):
+    """The list is emptied and filled again under the eyes of those who ask."""
+
+    def __init__(self, allowed: Collection[str], development: bool) -> None:
+        super().__init__(allowed, development)
+        self._allowed: set[str] = set(allowed)
+
+    def replace(self, allowed: Collection[str]) -> None:
+        self._allowed.clear()
+        for origin in allowed:
+            self._allowed.add(origin)
+
+
+@pytest.mark.readiness(issue=13, mutant=True)
+def test_a_list_that_is_changed_in_place_would_be_found() -> None:
+    with found():
+        check_replacing(["https://a.example"], ["https://a.example", "https://b.example"], False, ChangedInPlace)

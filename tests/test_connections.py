@@ -12,6 +12,7 @@ from chatbox.connections import COME_BACK, Connections, Socket
 from chatbox.errors import TooManyConnections, Unavailable
 from chatbox.metrics import Metrics
 from chatbox.protocol import Close
+from tests.mutants import found
 
 
 class OpenSocket(Socket):
@@ -129,7 +130,7 @@ class CleanupWithoutCompare(Connections):
         self._clients.pop((socket.user_id, socket.session_id, socket.client), None)
 
 
-@pytest.mark.readiness(issue=3)
+@pytest.mark.readiness(issue=3, mutant=True)
 def test_a_clean_up_that_does_not_compare_is_found():
     assert not late_cleanup_keeps_the_newer_socket(lambda: CleanupWithoutCompare(100, 10, Metrics()))
 
@@ -189,37 +190,104 @@ def test_draining_refuses_new_sockets_and_spreads_the_return_of_the_others():
     assert len(set(waits)) > 50
 
 
+class Crowd:
+    """Sockets of one registry whose clients leave together: when each of them has been told to."""
+
+    def __init__(self, connections, count):
+        self.sockets = [OpenSocket() for _ in range(count)]
+        self.leave = [entered(connections, socket) for socket in self.sockets]
+        for socket in self.sockets:
+            socket.close = lambda code, reason, socket=socket: self.told(socket, code)
+
+    def told(self, socket, code):
+        socket.closed_with = code
+        if all(other.closed_with for other in self.sockets):
+            for leave in self.leave:
+                leave()
+
+
+async def check_side_by_side(count, make=registry):
+    """All sockets are told before any has left, and nothing waits any longer than for the last of them."""
+    connections = make()
+    crowd = Crowd(connections, count)
+    async with asyncio.timeout(30):
+        await connections.close_all(time.monotonic() + 60)
+    assert len(connections) == 0
+    assert all(socket.closed_with == Close.DRAINING and not socket.aborted for socket in crowd.sockets)
+
+
+async def check_deadline(count, seconds, make=registry, patience=10):
+    """Sockets that stay are dropped at the deadline."""
+    connections = make()
+    sockets = [OpenSocket() for _ in range(count)]
+    for socket in sockets:
+        entered(connections, socket)
+    async with asyncio.timeout(patience):
+        await connections.close_all(time.monotonic() + seconds)
+    assert all(socket.closed_with == Close.DRAINING and socket.aborted for socket in sockets)
+
+
 @pytest.mark.readiness(issue=15)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
+@given(st.integers(0, 300))
+def test_all_sockets_are_closed_at_once_however_many_there_are(count):
+    asyncio.run(check_side_by_side(count))
+
+
+@pytest.mark.readiness(issue=15)
+@settings(max_examples=100)
 @given(st.lists(st.floats(0, 0.01), max_size=30))
-def test_all_sockets_are_closed_at_once_however_many_there_are(delays):
+def test_closing_is_over_when_the_last_client_has_left(delays):
     async def play():
         connections = registry()
-        sockets = [OpenSocket() for _ in delays]
-        for socket, delay in zip(sockets, delays, strict=True):
-            asyncio.get_running_loop().call_later(delay, entered(connections, socket))
-        await connections.close_all(time.monotonic() + 60)
-        return connections, sockets
+        for delay in delays:
+            asyncio.get_running_loop().call_later(delay, entered(connections, OpenSocket()))
+        async with asyncio.timeout(30):
+            await connections.close_all(time.monotonic() + 60)
+        return connections
 
-    started = time.monotonic()
-    connections, sockets = asyncio.run(play())
-    assert time.monotonic() - started < 30
-    assert len(connections) == 0
-    assert all(socket.closed_with == Close.DRAINING and not socket.aborted for socket in sockets)
+    assert len(asyncio.run(play())) == 0
 
 
 @pytest.mark.readiness(issue=15)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(1, 20), st.floats(-1, 0.01))
 def test_sockets_that_stay_are_dropped_at_the_deadline(count, seconds):
-    async def play():
-        connections = registry()
-        sockets = [OpenSocket() for _ in range(count)]
-        for socket in sockets:
-            entered(connections, socket)
-        await connections.close_all(time.monotonic() + seconds)
-        return sockets
+    asyncio.run(check_deadline(count, seconds))
 
-    started = time.monotonic()
-    assert all(socket.aborted for socket in asyncio.run(play()))
-    assert time.monotonic() - started < 10
+
+class ClosesOneByOne(Connections):
+    async def close_all(self, deadline):
+        for socket in self._all():
+            socket.close(Close.DRAINING, "the server is going down")
+            while socket in self._all() and time.monotonic() < deadline:
+                await asyncio.sleep(0.01)
+
+
+class ForgetsItsDeadline(Connections):
+    async def close_all(self, deadline):
+        await super().close_all(deadline + 3600)
+
+
+class DropsNobody(Connections):
+    async def close_all(self, deadline):
+        for socket in self._all():
+            socket.close(Close.DRAINING, "the server is going down")
+
+
+def defective(kind):
+    return lambda: kind(1000, 1000, Metrics())
+
+
+@pytest.mark.readiness(issue=15, mutant=True)
+async def test_sockets_closed_one_by_one_would_be_found():
+    with found():
+        async with asyncio.timeout(0.5):
+            await check_side_by_side(2, defective(ClosesOneByOne))
+
+
+@pytest.mark.readiness(issue=15, mutant=True)
+@pytest.mark.parametrize("kind", [ForgetsItsDeadline, DropsNobody])
+async def test_a_shutdown_that_ignores_its_deadline_would_be_found(kind):
+    with found():
+        await check_deadline(2, 0.01, defective(kind), patience=0.5)

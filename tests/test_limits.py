@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 import tracemalloc
+from array import array
+from bisect import bisect_right
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatbox.limits import SlidingWindow
+from tests.mutants import found
 
 
 class Clock:
@@ -58,9 +61,10 @@ def test_a_limit_that_limits_nothing_is_refused(limit: int, window: float, keys:
         SlidingWindow(limit, window, max_keys=keys)
 
 
-@pytest.mark.readiness(issue=11)
-def test_the_sweep_forgets_keys_whose_hits_have_passed_and_keeps_the_others(clock: Clock) -> None:
-    window = SlidingWindow(5, 60, clock=clock)
+def check_sweep(make: type[SlidingWindow]) -> None:
+    """A sweep forgets the keys whose hits have passed and keeps the others."""
+    clock = Clock()
+    window = make(5, 60, clock=clock)
     for user in "abc":
         window.hit(user)
     clock.now += 30
@@ -72,6 +76,68 @@ def test_the_sweep_forgets_keys_whose_hits_have_passed_and_keeps_the_others(cloc
     clock.now += 30
     assert window.sweep() == 2
     assert len(window) == 0
+
+
+def check_memory(make: type[SlidingWindow], hits: int, keys: int, bound: int) -> None:
+    """So many hits, each ten windows after the one before, take no more memory than ``bound`` bytes."""
+    clock = Clock()
+    window = make(100, 60, max_keys=1000, clock=clock)
+    tracemalloc.start()
+    try:
+        for number in range(hits):
+            window.hit(f"user-{number % keys}")
+            clock.now += 600
+        assert tracemalloc.get_traced_memory()[0] < bound
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.readiness(issue=11)
+def test_the_sweep_forgets_keys_whose_hits_have_passed_and_keeps_the_others() -> None:
+    check_sweep(SlidingWindow)
+
+
+@pytest.mark.readiness(issue=11)
+def test_ten_thousand_events_take_no_more_memory_than_those_that_count() -> None:
+    check_memory(SlidingWindow, hits=10_000, keys=1, bound=10_000)
+    check_memory(SlidingWindow, hits=10_000, keys=10_000, bound=1_000_000)
+
+
+class NeverSweeps(SlidingWindow):
+    """Whoever came once is remembered for ever."""
+
+    def _drop_expired(self, now: float) -> None:
+        pass
+
+    def _make_room(self, now: float) -> None:
+        pass
+
+
+class KeepsEvents(SlidingWindow):
+    """Every hit is kept, those that count no more too."""
+
+    def hit(self, key: str) -> float:
+        now = self._clock()
+        expiries = self._expiries.setdefault(key, array("d"))
+        recent = expiries[bisect_right(expiries, now) :]
+        if len(recent) >= self.limit:
+            return recent[0] - now
+        expiries.append(now + self.window)
+        return 0.0
+
+
+@pytest.mark.readiness(issue=11, mutant=True)
+def test_a_limiter_that_never_forgets_who_came_would_be_found() -> None:
+    with found():
+        check_sweep(NeverSweeps)
+    with found():
+        check_memory(NeverSweeps, hits=10_000, keys=10_000, bound=1_000_000)
+
+
+@pytest.mark.readiness(issue=11, mutant=True)
+def test_a_limiter_that_keeps_every_event_would_be_found() -> None:
+    with found():
+        check_memory(KeepsEvents, hits=10_000, keys=1, bound=10_000)
 
 
 @pytest.mark.readiness(issue=11)
