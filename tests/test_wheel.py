@@ -30,7 +30,8 @@ SECRET = "k7Jq2vXw9RzT4mYb8NcLdPfHs5Ga3EuQ"
 def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dist")
     build = [sys.executable, "-m", "build", "--installer", "uv", "--outdir", folder, ROOT]
-    subprocess.run(build, check=True, capture_output=True)
+    done = subprocess.run(build, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == 0, done.stdout
     return folder
 
 
