@@ -57,7 +57,7 @@ class StoredMessage(msgspec.Struct, frozen=True, kw_only=True):
     file_id: str | None = None
     file_url: str | None = None
     model_id: str | None = None
-    metadata: dict[str, str] = {}
+    metadata: dict[str, str] | None = None
 
     @property
     def frame(self) -> Frame:
@@ -73,7 +73,7 @@ class StoredMessage(msgspec.Struct, frozen=True, kw_only=True):
             model_id=self.model_id,
             file_id=self.file_id,
             file_url=self.file_url,
-            metadata=self.metadata,
+            metadata=self.metadata or {},
         )
 
     @property

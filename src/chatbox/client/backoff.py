@@ -24,5 +24,5 @@ class Backoff:
         return (asked or 0.0) + random.uniform(0.0, longest)  # noqa: S311 - spreads load
 
     def held(self) -> None:
-        """A connection has held for a while: start over."""
+        """A connection was good for something: start over."""
         self._failures = 0

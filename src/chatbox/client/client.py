@@ -24,9 +24,9 @@ from chatbox.protocol import MAX_CONTENT
 from chatbox.session import new_id
 
 HELD = 5.0
-"""Seconds after which a connection counts as a success."""
+"""Seconds after which a connection counts as a success, as one does at once that brought the conversation further."""
 
-PATIENCE = 60.0
+PATIENCE = 90.0
 """The longest wait that the server may ask for before a command is tried again; beyond it, the command fails."""
 
 
@@ -106,8 +106,8 @@ class ChatClient:
     ) -> Ack:
         """Say something; returns when it is stored.
 
-        Waits through lost connections and through limits that pass within a minute. Giving up (cancelling) does not
-        take it back. Raises a ``Refusal`` for what will not be stored, ``TooManyPending``, ``Ended``.
+        Waits through lost connections and through limits that pass within a minute or so. Giving up (cancelling) does
+        not take it back. Raises a ``Refusal`` for what will not be stored, ``TooManyPending``, ``Ended``.
         """
         if len(text) > MAX_CONTENT:
             raise InvalidFormat(f"A message has at most {MAX_CONTENT} characters.")
@@ -244,13 +244,13 @@ class ChatClient:
         """Talk over this socket and those that the server makes the client move to. Raises the end of the last one."""
         loop = asyncio.get_running_loop()
         while True:
-            self._socket, since = socket, loop.time()
+            self._socket, since, start = socket, loop.time(), self.position
             try:
                 await self._flush()
                 successor = await self._read(socket)
             finally:
                 self._socket = None
-                if loop.time() - since > HELD:
+                if self.position != start or loop.time() - since > HELD:
                     self._backoff.held()
                 await socket.close()
             socket = successor

@@ -51,7 +51,7 @@ def of_status(status: int, retry_after: str | None) -> ChatboxError:
         case 401:
             return InvalidToken("The token is not valid.")
         case 403:
-            return Forbidden("The server does not let this user or origin in.")
+            return Forbidden("The server does not let this user in, or there is no Chatbox at this address.")
         case 429:
             return ConnectionLost("too many connections of this user", wait)
         case 503:
