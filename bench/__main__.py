@@ -27,7 +27,9 @@ from bench.resume import resume
 from bench.sizes import FULL, QUICK, Sizes
 from bench.start import start
 
-WORKS: dict[str, Callable[[Sizes], Awaitable[Result]]] = {
+Work = Callable[[Sizes], Awaitable[Result]]
+
+WORKS: dict[str, Work] = {
     "W1": works.idle,
     "W2": works.streams,
     "W3": works.pour,
@@ -70,9 +72,17 @@ async def run_all(names: list[str], sizes: Sizes, console: Console) -> dict[str,
     for number, name in enumerate(names, start=1):
         begun = time.monotonic()
         with console.status(f"{name} ({number} of {len(names)})"):
-            results[name] = await WORKS[name](sizes)
+            results[name] = await attempt(WORKS[name], sizes)
         console.print(f"{name} done in {time.monotonic() - begun:.0f} s", *results[name].remarks, sep="\n  ")
     return results
+
+
+async def attempt(work: Work, sizes: Sizes) -> Result:
+    """A work that breaks is a wrong result, and the others are still run."""
+    try:
+        return await work(sizes)
+    except Exception as error:  # noqa: BLE001 - told with the results
+        return Result(problems=[f"broke with {type(error).__name__}: {error}"])
 
 
 def report_problems(results: dict[str, Result], console: Console) -> int:

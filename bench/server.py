@@ -93,14 +93,19 @@ async def healthy(port: int) -> float:
     url = f"http://127.0.0.1:{port}/chatbox/healthz"
     deadline = time.monotonic() + READY_WITHIN
     async with aiohttp.ClientSession() as http:
-        while time.monotonic() < deadline:
-            try:
-                async with http.get(url) as response:
-                    if response.status == 200:
-                        return time.monotonic()
-            except aiohttp.ClientConnectionError:
-                await asyncio.sleep(POLL)
-    raise RuntimeError(f"{url} did not answer within {READY_WITHIN:g} s")
+        while not await _answers(http, url):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{url} did not answer within {READY_WITHIN:g} s")
+            await asyncio.sleep(POLL)
+    return time.monotonic()
+
+
+async def _answers(http: aiohttp.ClientSession, url: str) -> bool:
+    try:
+        async with http.get(url) as response:
+            return response.status == 200
+    except aiohttp.ClientConnectionError:
+        return False
 
 
 def free_port() -> int:

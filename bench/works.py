@@ -56,18 +56,19 @@ async def pour(sizes: Sizes) -> Result:
 async def most(sizes: Sizes) -> Result:
     """W4: the most answers at once that still flow; found by halving."""
     good, bad = 0, sizes.most // STEP + 1
-    held: list[Round] = []
+    tried: list[Round] = []
     rss, problems = 0.0, []
     while bad - good > 1:
         trial = (good + bad + 1) // 2
         idle_rss, rounds = await _trial(sizes, trial * STEP)
         if all(map(_holds, rounds)):
-            good, held = trial, rounds
+            good = trial
             rss = (max(each.rss for each in rounds) - idle_rss) / (trial * STEP)
         else:
             bad = trial
+        tried += rounds
         problems += [f"{trial * STEP} answers: {p}" for each in rounds for p in _lost(each)]
-    remarks = _notes(held)[1] + ([f"not more than {sizes.most} were tried"] if good == sizes.most // STEP else [])
+    remarks = _notes(tried)[1] + ([f"not more than {sizes.most} were tried"] if good == sizes.most // STEP else [])
     figures = [Figure("w4.answers", [good * STEP])] + ([Figure("w4.rss", [rss])] if good else [])
     return Result(figures, problems, remarks)
 
