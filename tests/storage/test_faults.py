@@ -38,12 +38,10 @@ def tmpfs_allowed() -> bool:
 
 @asynccontextmanager
 async def failing_flushes(pid: int) -> AsyncIterator[None]:
-    """Every fdatasync of a process fails with EIO."""
+    """Every fdatasync of a process fails with EIO. The tracer is killed: asked to go, it waits for the dead."""
     command = ["strace", "-f", "-q", "-p", str(pid), "-o", os.devnull, "-e", "trace=fdatasync"]
-    async with process(*command, "-e", "inject=fdatasync:error=EIO") as tracer:
+    async with process(*command, "-e", "inject=fdatasync:error=EIO"):
         yield
-        tracer.terminate()
-        await tracer.wait()
 
 
 @needs_strace

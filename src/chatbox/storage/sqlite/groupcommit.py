@@ -14,7 +14,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, NamedTuple, TypeVar
 
-from chatbox.errors import StorageBusy, StorageCorrupt, StorageError
+from chatbox.errors import ChatboxError, StorageBusy, StorageCorrupt, StorageError
 
 T = TypeVar("T")
 
@@ -54,9 +54,11 @@ class Outcome(NamedTuple):
 class GroupCommit:
     """Runs operations in the order they came, many in one transaction; each one wholly or not at all.
 
-    An operation that raises is undone alone. When the transaction fails, all its operations fail for the same reason
-    and nothing of them is stored. ``undone`` is called after either. Belongs to the event loop that is running when it
-    is made, and owns the connection.
+    An operation refuses by a ``ChatboxError``, before it writes anything. One that raises anything else fails alone:
+    the transaction is undone, and each of its operations gets one of its own. When SQLite fails, all operations of the
+    transaction fail for that reason and nothing of them is stored. ``undone`` follows every undone transaction.
+
+    Belongs to the event loop that is running when it is made, and owns the connection.
     """
 
     def __init__(self, db: sqlite3.Connection, undone: Callable[[], None]) -> None:
@@ -113,10 +115,10 @@ class GroupCommit:
         try:
             return self._transaction(batch)
         except Exception as error:  # noqa: BLE001 - the thread outlives every error, each caller gets it
-            self._undone()
-            with contextlib.suppress(sqlite3.Error):
-                self._roll_back()
-            return [Outcome(job.done, error=translated(error)) for job in batch]
+            self._undo()
+            if len(batch) == 1 or isinstance(error, sqlite3.OperationalError):
+                return [Outcome(job.done, error=translated(error)) for job in batch]
+        return [outcome for job in batch for outcome in self._commit([job])]
 
     def _transaction(self, batch: list[Job]) -> list[Outcome]:
         self._roll_back()
@@ -128,6 +130,17 @@ class GroupCommit:
             self._overwrite()
             raise
         return outcomes
+
+    def _attempt(self, job: Job) -> Outcome:
+        try:
+            return Outcome(job.done, job.work())
+        except ChatboxError as refusal:
+            return Outcome(job.done, error=refusal)
+
+    def _undo(self) -> None:
+        self._undone()
+        with contextlib.suppress(sqlite3.Error):
+            self._roll_back()
 
     def _roll_back(self) -> None:
         """Leave nothing of a transaction that failed: to roll it back may have failed too."""
@@ -144,19 +157,6 @@ class GroupCommit:
             self._roll_back()
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
             self._db.execute(f"PRAGMA user_version = {version:d}")
-
-    def _attempt(self, job: Job) -> Outcome:
-        self._db.execute("SAVEPOINT job")
-        try:
-            outcome = Outcome(job.done, job.work())
-        except sqlite3.OperationalError:
-            raise  # SQLite may have rolled back the whole transaction
-        except Exception as error:  # noqa: BLE001 - it is the caller's
-            self._db.execute("ROLLBACK TO job")
-            self._undone()
-            outcome = Outcome(job.done, error=translated(error))
-        self._db.execute("RELEASE job")
-        return outcome
 
     def _settle(self, outcomes: list[Outcome]) -> None:
         self._waiting -= len(outcomes)

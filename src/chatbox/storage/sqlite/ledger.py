@@ -1,4 +1,7 @@
-"""What is written. Each method is a whole operation inside the transaction of the thread that calls it."""
+"""What is written. Each method is a whole operation inside the transaction of the thread that calls it.
+
+A method that refuses does so before it writes.
+"""
 
 # ruff: noqa: S608 - only this package's own words are put into statements; values go by marks
 
@@ -10,7 +13,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from chatbox.errors import Fenced, NotFound
+from chatbox.errors import Fenced, NotFound, StorageError
 from chatbox.session import Change, Entry, Session, apply, closed, day_of
 from chatbox.storage.base import Appended, Partial, Renewal, admit, admit_partial
 from chatbox.storage.sqlite import cells, rows
@@ -47,7 +50,10 @@ class Ledger:
         self._known: dict[str, Known] = {}
 
     def create(self, session: Session) -> None:
-        self._db.execute(_CREATE, rows.session_row(session))
+        try:
+            self._db.execute(_CREATE, rows.session_row(session))
+        except sqlite3.IntegrityError as error:
+            raise StorageError(f"session {session.id} exists") from error
 
     def append(self, entry: Entry, change: Change, fence: int | None) -> Appended:
         number, before = self._existing(entry.session_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from msgspec.structs import astuple
 
 from chatbox.session import Entry, Help, Kind, Sender, Session
 
@@ -32,16 +33,13 @@ _decode_mapping = msgspec.json.Decoder(dict[str, str]).decode
 
 def session_row(session: Session) -> Row:
     """Values in the order of ``SESSION_COLUMNS``."""
-    return tuple(_column(column, getattr(session, column)) for column in SESSION_COLUMNS)
+    return tuple(_column(column, value) for column, value in zip(SESSION_COLUMNS, astuple(session), strict=True))
 
 
 def changed_columns(before: Session, after: Session) -> dict[str, Any]:
     """The columns in which the two differ, with their new values."""
-    return {
-        column: _column(column, new)
-        for column in SESSION_COLUMNS
-        if (new := getattr(after, column)) != getattr(before, column)
-    }
+    pairs = zip(SESSION_COLUMNS, astuple(before), astuple(after), strict=True)
+    return {column: _column(column, new) for column, old, new in pairs if new != old}
 
 
 def session_from(row: Row) -> Session:
