@@ -59,6 +59,8 @@ SUITES = {"all": [*LINT, *TESTS], "lint": LINT, "readiness": READINESS}
 
 
 def main(suite: str) -> int:
+    for stale in (PARALLEL, SERIAL):
+        (ROOT / stale).unlink(missing_ok=True)
     results = [(stage, *run(stage)) for stage in SUITES[suite]]
     print("\nSummary")
     for stage, passed, seconds in results:
