@@ -22,7 +22,7 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 from chatbox import jwks
 from chatbox.auth import EXPIRED, REFUSED, Authenticator, Origins, mint
 from chatbox.errors import ExpiredToken, InvalidToken, Unavailable
-from tests.mutants import found
+from tests import mutants
 
 SECRET = "uN9xk2Lq7vRz4TfWb8YpHs3GdJc6MaEe"
 NOW = 1_800_000_000
@@ -661,7 +661,7 @@ class EmptyMeansAll(Origins):
 
 @pytest.mark.readiness(issue=13, mutant=True)
 def test_an_empty_list_that_allows_everyone_would_be_found() -> None:
-    with found():
+    with mutants.found():
         check_empty_list("https://evil.example", EmptyMeansAll)
 
 
@@ -784,5 +784,5 @@ class ChangedInPlace(Origins):
 
 @pytest.mark.readiness(issue=13, mutant=True)
 def test_a_list_that_is_changed_in_place_would_be_found() -> None:
-    with found():
+    with mutants.found():
         check_replacing(["https://a.example"], ["https://a.example", "https://b.example"], False, ChangedInPlace)

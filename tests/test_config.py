@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from hypothesis import given, settings
@@ -17,12 +17,15 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from chatbox import config as config_module
+from chatbox import rules
 from chatbox.config import Config, development_secrets
 from chatbox.errors import ConfigError
 from chatbox.keyring import Keyring
+from chatbox.reading import Reading
 from chatbox.settings import MASK, SECTIONS, Provider, Settings, reference, specs
-from chatbox.strength import WEAK_WORDS, weakness
+from chatbox.strength import MIN_LENGTH, WEAK_WORDS, weakness
 from chatbox.values import duration_text, seconds
+from tests import mutants
 
 ROOT = Path(__file__).parent.parent
 SECRET = "uN9xk2Lq7vRz4TfWb8YpHs3GdJc6MaEe"
@@ -213,11 +216,55 @@ def test_a_bad_value_is_refused_by_its_name_with_what_to_give(name: str, value: 
     assert all(any(verb in text for verb in ("give ", "set ", "make one", "name ")) for text in mine), mine
 
 
+def check_loading_validates(loading: type[Config] = Config) -> None:
+    """Whoever loads a configuration has a good one, or every problem; nobody has to ask for its validation."""
+    for name, values in BAD.items():
+        with pytest.raises(ConfigError, match=name.split("_")[0]):
+            loading.load({**GOOD, name: values[-1]})
+    with pytest.raises(ConfigError) as caught:
+        loading.load({**GOOD, "SERVER_PORT": "70000", "JWT_SECRET": "short", "ALLOWED_ORIGINS": "*"})
+    assert len(caught.value.problems) == 3
+    assert loading.load(GOOD).server_port == 8080
+
+
 @pytest.mark.readiness(issue=19)
 def test_loading_always_validates() -> None:
-    for name, values in BAD.items():
-        with pytest.raises(ConfigError):
-            load({name: values[-1]})
+    check_loading_validates()
+
+
+class LoadedAsItCame(Config):
+    """Reads the sources and leaves it to others to validate."""
+
+    @classmethod
+    def load(cls, env: Mapping[str, str], file: Path | None = None, options: Any = None) -> Self:
+        reading = Reading()
+        reading.environment(env)
+        return cls.model_construct(**vars(reading.settings()), providers=())
+
+
+class LoadedUpToTheFirstProblem(Config):
+    """Gives up at once, so that problems come to light one by one."""
+
+    @classmethod
+    def load(cls, env: Mapping[str, str], file: Path | None = None, options: Any = None) -> Self:
+        try:
+            return super().load(env, file, options)
+        except ConfigError as error:
+            raise ConfigError(error.problems[:1]) from None
+
+
+@pytest.mark.readiness(issue=19, mutant=True)
+@pytest.mark.parametrize("mutant", [LoadedAsItCame, LoadedUpToTheFirstProblem])
+def test_a_configuration_that_is_not_validated_as_a_whole_would_be_found(mutant: type[Config]) -> None:
+    with mutants.found():
+        check_loading_validates(mutant)
+
+
+@pytest.mark.readiness(issue=19, mutant=True)
+def test_rules_between_settings_that_are_not_asked_for_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config_module, "broken", lambda settings, providers: ())
+    with mutants.found():
+        check_loading_validates()
 
 
 def test_a_configuration_made_by_hand_keeps_the_same_rules() -> None:
@@ -402,21 +449,43 @@ def test_key_and_key_ring_together_are_refused_and_so_is_a_ring_with_a_fault() -
 # --- weak secrets
 
 
-@pytest.mark.readiness(issue=17)
-@pytest.mark.parametrize(
-    "secret",
-    ["", "short", "x" * 31, "a" * 64, "abcdefgh" * 5, "0123456789abcdef" * 2, "my-super-secret-signing-key-of-the-app",
-     "ThisIsAPasswordThatIsVeryLongIndeed!", "changeme-changeme-changeme-changeme",
-     "your-256-bit-key-goes-into-this-field",
-     "test-test-uN9xk2Lq7vRz4TfWb8YpHs3Gd", "uN9xk2Lq7vRz4TfWb8YpHs3GdJc612345Ae",
-     "<put the signing key of the app in here>",
-     "${JWT_SIGNING_KEY_OF_THE_PARENT_APP}"],
-)  # fmt: skip
-def test_a_weak_jwt_secret_is_refused_with_how_to_make_a_strong_one(secret: str) -> None:
+WEAK_SECRETS = [
+    "", "short", "x" * 31, "a" * 64, "abcdefgh" * 5, "0123456789abcdef" * 2, "my-super-secret-signing-key-of-the-app",
+    "ThisIsAPasswordThatIsVeryLongIndeed!", "changeme-changeme-changeme-changeme",
+    "your-256-bit-key-goes-into-this-field", "test-test-uN9xk2Lq7vRz4TfWb8YpHs3Gd",
+    "uN9xk2Lq7vRz4TfWb8YpHs3GdJc612345Ae", "<put the signing key of the app in here>",
+    "${JWT_SIGNING_KEY_OF_THE_PARENT_APP}",
+]  # fmt: skip
+
+
+def check_weak_secret(secret: str) -> None:
+    """Production refuses it, with how to make a strong one and without repeating it."""
     text = only_problem({"JWT_SECRET": secret})
     assert text.startswith("JWT_SECRET:")
     assert "python3 -c" in text
     assert not secret or secret not in text
+
+
+@pytest.mark.readiness(issue=17)
+@pytest.mark.parametrize("secret", WEAK_SECRETS)
+def test_a_weak_jwt_secret_is_refused_with_how_to_make_a_strong_one(secret: str) -> None:
+    check_weak_secret(secret)
+
+
+@pytest.mark.readiness(issue=17, mutant=True)
+def test_a_start_that_only_asks_whether_there_is_a_secret_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "weakness", lambda secret: "")
+    monkeypatch.setattr(rules, "MIN_LENGTH", 1)
+    for secret in WEAK_SECRETS[1:]:
+        with mutants.found():
+            check_weak_secret(secret)
+
+
+@pytest.mark.readiness(issue=17, mutant=True)
+def test_a_start_that_only_counts_a_secrets_characters_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "weakness", lambda secret: "" if len(secret) >= MIN_LENGTH else "too short")
+    with mutants.found():
+        check_weak_secret("changeme-changeme-changeme-changeme")
 
 
 @pytest.mark.readiness(issue=17)
@@ -445,26 +514,39 @@ def test_a_weak_but_long_secret_is_good_enough_for_development(tmp_path: Path) -
         developing(tmp_path, JWT_SECRET="short")
 
 
-@pytest.mark.readiness(issue=6)
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("ENCRYPTION_KEY", "your-encryption-key-32-chars-xxx"),
-        ("LLM_PROVIDER_1_API_KEY", "your-api-key"),
-        ("LLM_PROVIDER_1_API_KEY", "changeme"),
-        ("LLM_PROVIDER_1_API_KEY", "sk-xxxxxxxx"),
-        ("LLM_PROVIDER_1_API_KEY", "<api key>"),
-        ("LLM_PROVIDER_1_API_KEY", "${OPENAI_API_KEY}"),
-        ("REDIS_URL", "redis://:password@redis:6379/0"),
-        ("STORE_URL", "mongodb://root:your-mongo-password@db/x"),
-        ("SERVER_HOST", "your-host.example.com"),
-        ("JWT_ISSUER", "https://your-tenant.example.com"),
-    ],
-)
-def test_production_does_not_start_with_a_placeholder(name: str, value: str) -> None:
+PLACEHOLDERS = [
+    ("ENCRYPTION_KEY", "your-encryption-key-32-chars-xxx"),
+    ("LLM_PROVIDER_1_API_KEY", "your-api-key"),
+    ("LLM_PROVIDER_1_API_KEY", "changeme"),
+    ("LLM_PROVIDER_1_API_KEY", "sk-xxxxxxxx"),
+    ("LLM_PROVIDER_1_API_KEY", "<api key>"),
+    ("LLM_PROVIDER_1_API_KEY", "${OPENAI_API_KEY}"),
+    ("REDIS_URL", "redis://:password@redis:6379/0"),
+    ("STORE_URL", "mongodb://root:your-mongo-password@db/x"),
+    ("SERVER_HOST", "your-host.example.com"),
+    ("JWT_ISSUER", "https://your-tenant.example.com"),
+]
+
+
+def check_placeholder(name: str, value: str) -> None:
+    """Production does not start with it, and does not repeat it."""
     text = only_problem({name: value})
     assert "placeholder" in text
     assert value not in text
+
+
+@pytest.mark.readiness(issue=6)
+@pytest.mark.parametrize(("name", "value"), PLACEHOLDERS)
+def test_production_does_not_start_with_a_placeholder(name: str, value: str) -> None:
+    check_placeholder(name, value)
+
+
+@pytest.mark.readiness(issue=6, mutant=True)
+def test_a_start_that_takes_placeholders_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "unfilled", lambda settings, providers: ())
+    for name, value in PLACEHOLDERS:
+        with mutants.found():
+            check_placeholder(name, value)
 
 
 @pytest.mark.parametrize("key", ["sk-proj-a8K2mQ9x", "EMPTY-on-purpose", "a", "sk_test_51H8x", "AIzaSyA-9tmp"])

@@ -12,7 +12,7 @@ from chatbox.connections import COME_BACK, Connections, Socket
 from chatbox.errors import TooManyConnections, Unavailable
 from chatbox.metrics import Metrics
 from chatbox.protocol import Close
-from tests.mutants import found
+from tests import mutants
 
 
 class OpenSocket(Socket):
@@ -281,7 +281,7 @@ def defective(kind):
 
 @pytest.mark.readiness(issue=15, mutant=True)
 async def test_sockets_closed_one_by_one_would_be_found():
-    with found():
+    with mutants.found():
         async with asyncio.timeout(0.5):
             await check_side_by_side(2, defective(ClosesOneByOne))
 
@@ -289,5 +289,5 @@ async def test_sockets_closed_one_by_one_would_be_found():
 @pytest.mark.readiness(issue=15, mutant=True)
 @pytest.mark.parametrize("kind", [ForgetsItsDeadline, DropsNobody])
 async def test_a_shutdown_that_ignores_its_deadline_would_be_found(kind):
-    with found():
+    with mutants.found():
         await check_deadline(2, 0.01, defective(kind), patience=0.5)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatbox.limits import SlidingWindow
-from tests.mutants import found
+from tests import mutants
 
 
 class Clock:
@@ -128,15 +128,15 @@ class KeepsEvents(SlidingWindow):
 
 @pytest.mark.readiness(issue=11, mutant=True)
 def test_a_limiter_that_never_forgets_who_came_would_be_found() -> None:
-    with found():
+    with mutants.found():
         check_sweep(NeverSweeps)
-    with found():
+    with mutants.found():
         check_memory(NeverSweeps, hits=10_000, keys=10_000, bound=1_000_000)
 
 
 @pytest.mark.readiness(issue=11, mutant=True)
 def test_a_limiter_that_keeps_every_event_would_be_found() -> None:
-    with found():
+    with mutants.found():
         check_memory(KeepsEvents, hits=10_000, keys=1, bound=10_000)
 
 
