@@ -21,7 +21,7 @@ from bench import works
 from bench.durable import durable
 from bench.fanout import fanout
 from bench.figures import Result
-from bench.process import LOAD_CORE, pin
+from bench.process import LOAD_CORE, Others, pin
 from bench.results import FOLDER, as_json, markdown, setting, table
 from bench.resume import resume
 from bench.sizes import FULL, QUICK, Sizes
@@ -70,9 +70,10 @@ def options() -> argparse.Namespace:
 async def run_all(names: list[str], sizes: Sizes, console: Console) -> dict[str, Result]:
     results = {}
     for number, name in enumerate(names, start=1):
-        begun = time.monotonic()
+        begun, others = time.monotonic(), Others()
         with console.status(f"{name} ({number} of {len(names)})"):
             results[name] = await attempt(WORKS[name], sizes)
+        results[name].remarks.append(f"other programs used {others.share():.0%} of the machine meanwhile")
         console.print(f"{name} done in {time.monotonic() - begun:.0f} s", *results[name].remarks, sep="\n  ")
     return results
 

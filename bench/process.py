@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import resource
 import sys
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -84,6 +86,30 @@ async def first_line(process: Program) -> str:
     if not line:
         raise RuntimeError(f"the program with pid {process.pid} did not start")
     return line.decode().strip()
+
+
+class Others:
+    """How much of the machine other programs use, from now on. Ours count once they have ended."""
+
+    def __init__(self) -> None:
+        self._begun = (time.monotonic(), _machine_busy(), _ours())
+
+    def share(self) -> float:
+        begun, busy, ours = self._begun
+        theirs = _machine_busy() - busy - (_ours() - ours)
+        return max(0.0, theirs / (time.monotonic() - begun) / (os.cpu_count() or 1))
+
+
+def _machine_busy() -> float:
+    """Seconds of all cores in which they were not idle and not waiting for a disk."""
+    fields = _read(Path("/proc/stat")).partition("\n")[0].split()[1:]
+    user, nice, system, _idle, _waiting, *interrupts = [int(field) / _TICK for field in fields[:8]] or [0.0] * 5
+    return user + nice + system + sum(interrupts)
+
+
+def _ours() -> float:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def family(pid: int) -> list[int]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from openai import AsyncOpenAI
 
 from bench.figures import Figure, Result
-from bench.process import LOAD_CORE, Process, family, first_line, started
+from bench.process import LOAD_CORE, Others, Process, family, first_line, started
 from bench.results import SHORTFALLS, as_json, markdown, setting
 from bench.script import Stream, parse
 from bench.server import model
@@ -119,6 +121,13 @@ async def test_a_process_is_measured_with_what_it_has_started() -> None:
         assert await first_line(process) == "1"
         assert len(family(process.pid)) == 2
         assert Process(process.pid).rss() > 2 * 4096
+
+
+def test_what_other_programs_use_of_the_machine_is_told_without_what_the_benchmark_uses() -> None:
+    work = "import time\nwhile time.process_time() < 0.5: pass"
+    others, begun = Others(), time.monotonic()
+    subprocess.run([sys.executable, "-c", work], check=True)
+    assert 0 <= others.share() <= 1 - 0.4 / (time.monotonic() - begun) / (os.cpu_count() or 1)
 
 
 async def test_a_program_that_does_not_start_is_told() -> None:
