@@ -44,7 +44,7 @@ faults: dev ## faults in the disk, the network and the process
 	$(PYTEST) $(wildcard tests/faults tests/*/test_faults.py tests/*/test_durability.py)
 
 schedules: dev ## many interleavings of concurrent code
-	$(PYTEST) $(wildcard tests/schedules tests/*/test_schedules.py tests/test_schedules.py)
+	$(PYTEST) $$(grep -rl --include='test_*.py' detangle tests)
 
 build: dev ## the sdist and the wheel, in dist/
 	$(VENV)/python -m build --installer uv
