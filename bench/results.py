@@ -78,8 +78,8 @@ def _head(where: Setting) -> Iterator[str]:
     yield f"- {', '.join(f'{name} {number}' for name, number in where.versions.items())}."
     yield ""
     yield "Median of the runs, and their range. *Reach* and *Then* are the marks; ✓ and ✗ tell whether the median is"
-    yield "as good. Times on a shared machine drift by 40 % within minutes: ratios say more. Below the table stands what"
-    yield "other programs used of the machine meanwhile: with more than a few percent, distrust the times."
+    yield "as good. Times on a shared machine drift by 40 % within minutes: ratios say more. Below stands what other"
+    yield "programs used of the machine meanwhile: with more than a few percent, distrust the times."
     yield ""
 
 
