@@ -79,6 +79,27 @@ async def test_a_rotation_with_nothing_to_do_does_nothing(cells: CellStorage) ->
     assert await rotate(cells, ring("new"), lambda _: None) == 0
 
 
+async def test_what_was_written_under_the_old_key_meanwhile_is_sealed_again_too(sqlite: SqliteStorage) -> None:
+    old = EncryptedStorage(sqlite, ring("old", "new"))
+    (new,) = await filled(old, 1, 3)
+    renamings: list[asyncio.Task[object]] = []
+
+    def rename(_: int) -> None:
+        if not renamings:
+            renamings.append(asyncio.create_task(old.append(entry(new.id), Change(name="Renamed"))))
+
+    await rotate(sqlite, ring("new", "old"), rename)
+    await renamings[0]
+    assert await values_not_under(sqlite, "new") == 0
+
+
+async def test_an_append_after_a_rotation_gives_back_what_was_sealed_again(cells: CellStorage) -> None:
+    (new,) = await filled(EncryptedStorage(cells, ring("old")), 1, 1)
+    await rotate(cells, ring("new", "old"), lambda _: None)
+    appended = await EncryptedStorage(cells, ring("new")).append(entry(new.id))
+    assert appended.session.name == "Greeting"
+
+
 async def test_every_row_is_readable_while_keys_rotate_under_load(tmp_path: Path) -> None:
     path = tmp_path / "chatbox.db"
     async with EncryptedStorage(SqliteStorage(path), ring("old")) as storage:
