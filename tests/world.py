@@ -299,9 +299,9 @@ class World:
         self.hub.leave(ear.session_id, ear)
 
     async def quiet(self) -> None:
-        """Wait until nothing is being answered."""
+        """Wait until nothing is being answered and no task is left."""
         async with asyncio.timeout(10):
-            while len(self.replies):
+            while len(self.replies) or len(self.tasks):
                 await asyncio.sleep(0.001)
 
     async def log(self, session_id: str) -> list[Any]:

@@ -268,15 +268,12 @@ class Chat:
 
     def _acknowledge_again(self, listener: Listener, entry: Entry, first: Entry) -> None:
         """The first one counts. If its place in the log is still to come here, the ack comes with it."""
-        room = self._hub.room(entry.session_id)
-        passed = room is None or first.index <= room.index
-        same = _said(first) == _said(entry)
-        if passed or not same:
+        if _said(first) != _said(entry):
             listener.sending.discard(entry.message_id)
-        if not same:
             raise Conflict("Another message has this message_id.")
-        if passed:
-            listener.send(protocol.ack(entry.session_id, entry.message_id, first.seq))
+        room = self._hub.room(entry.session_id)
+        if room and first.index <= room.index:
+            room.acknowledge_again(listener, first)
 
     @staticmethod
     def _acknowledge_nothing(caller: Caller, command: Command) -> None:

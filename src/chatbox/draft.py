@@ -15,7 +15,6 @@ import structlog
 from chatbox.backplane.base import Backplane, Stored, Turn
 from chatbox.deadline import Deadline
 from chatbox.errors import (
-    ChatboxError,
     Fenced,
     ModelTooSlow,
     ModelUnavailable,
@@ -130,10 +129,13 @@ class Writer:
             wait_max=limits.max_back_off,
             wait_jitter=limits.back_off,
         )
-        async with asyncio.timeout(limits.total):
-            async for attempt in attempts:
-                with attempt:
-                    await self._listen(draft, provider, prompt)
+        try:
+            async with asyncio.timeout(limits.total):
+                async for attempt in attempts:
+                    with attempt:
+                        await self._listen(draft, provider, prompt)
+        except TimeoutError:
+            raise ProviderTimeout(f"a deadline passed after {draft.seconds:.1f} s") from None
 
     async def _listen(self, draft: Draft, provider: Provider, prompt: Prompt) -> None:
         limits = self._limits
@@ -234,17 +236,14 @@ class _Keeper:
 
 def failed(draft: Draft, error: BaseException) -> Unavailable | None:
     """Note how the model failed. What the user is told says nothing about the provider; of a late writer, nothing."""
-    if isinstance(error, TimeoutError | ProviderTimeout):
+    if isinstance(error, ProviderTimeout):
         draft.finish = Finish.TIMEOUT
         log.error("the model took too long", error=str(error))
         return ModelTooSlow("The model took too long to answer. Try again.")
     draft.finish = Finish.ERROR
     if isinstance(error, Fenced | NotFound):
         return None
-    if isinstance(error, ChatboxError):
-        log.error("the model failed", error=str(error), kind=type(error).__name__)
-    else:
-        log.error("an answer failed", exc_info=error)
+    log.error("the model failed", error=str(error), kind=type(error).__name__)
     wait = error.retry_after if isinstance(error, ProviderError) else None
     return ModelUnavailable(
         "The model is not available now. Try again.", retry_after=None if wait is None else round(wait * 1000)

@@ -127,6 +127,14 @@ class Room:
                     pieces.clear()
         self._give_merged(listener, pieces)
 
+    def acknowledge_again(self, listener: Listener, first: Entry) -> None:
+        """Repeat the ack of an entry that has passed. One that was hidden from this listener is new to it."""
+        if first.seq > listener.position:
+            self._acknowledge(listener, first)
+        else:
+            listener.sending.discard(first.message_id)
+            listener.send(protocol.ack(first.session_id, first.message_id, first.seq))
+
     def leave(self, listener: Listener) -> bool:
         """Forget a listener; false when another one has taken its place or it is gone already."""
         if self.listeners.get(listener.id) is not listener:
