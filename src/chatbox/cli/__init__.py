@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 from chatbox.cli.failure import told
 
-COMMANDS = ("serve", "chat", "token", "check", "keys", "export")
+SERVE = "serve"
+COMMANDS = (SERVE, "chat", "token", "check", "keys", "export")
 
 
 class Commands(TyperGroup):
@@ -23,6 +25,8 @@ class Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
+        if cmd_name != SERVE:
+            _default_signals()
         command = typer.main.get_command(import_module(f"chatbox.cli.{cmd_name}").app)
         command.name = cmd_name
         return command
@@ -41,6 +45,22 @@ def chatbox() -> None:
 
 def main() -> None:
     """The entry point. What is expected to go wrong is told in one sentence each; exit code 1, or 2 for settings."""
+    _leave_on_signals()
     with told():
         app(prog_name="chatbox")
     sys.exit(0)
+
+
+def _leave_on_signals() -> None:
+    """While the server is being loaded, a signal ends the process as it ends the server: with exit code 0."""
+
+    def leave(_number: int, _frame: object) -> NoReturn:
+        raise SystemExit(0)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, leave)
+
+
+def _default_signals() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)

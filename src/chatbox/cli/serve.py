@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import webbrowser
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
+from chatbox import server
 from chatbox.auth import mint
 from chatbox.cli.failure import address_taken
 from chatbox.cli.options import ConfigFile, Dev, load, with_settings
@@ -37,15 +36,12 @@ def serve(
     Settings come from options, the environment, a file and defaults, in this order; chatbox check shows them. A first
     signal lets running answers finish, a second one ends at once.
     """
-    with _leaving_on_signals():
-        chosen = load(config, dev, settings)
-        with configured(chosen.log_level, chosen.log_format, chosen.log_file):
-            _serve(chosen, open_page)
+    chosen = load(config, dev, settings)
+    with configured(chosen.log_level, chosen.log_format, chosen.log_file):
+        _serve(chosen, open_page)
 
 
 def _serve(config: Config, open_page: bool) -> None:
-    from chatbox import server
-
     def ready(port: int) -> None:
         if config.development:
             link = demo_link(config, port)
@@ -60,21 +56,6 @@ def _serve(config: Config, open_page: bool) -> None:
         if error.filename:
             raise
         raise address_taken(config.server_host, config.server_port, error) from error
-
-
-@contextmanager
-def _leaving_on_signals() -> Iterator[None]:
-    """A signal that comes before the server heeds it by itself ends the process as it asks: with exit code 0."""
-
-    def leave(_number: int, _frame: object) -> NoReturn:
-        raise SystemExit(0)
-
-    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def demo_link(config: Config, port: int) -> str:
