@@ -83,7 +83,7 @@ class Storage(ABC):
 
     @abstractmethod
     async def create(self, session: Session) -> None:
-        """Store a new session without entries; durable on return."""
+        """Store a new session without entries, not active yet; durable on return."""
 
     @abstractmethod
     async def get(self, session_id: str) -> Session | None:
