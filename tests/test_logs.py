@@ -89,6 +89,13 @@ def test_libraries_lines_go_the_same_way(file: Path) -> None:
     assert "old ways" in second["event"]
 
 
+def test_what_libraries_say_for_debugging_is_not_written(file: Path) -> None:
+    logging.getLogger("uvicorn.error").debug("< TEXT '%s'", CANARY)
+    assert not logging.getLogger("websockets").isEnabledFor(logging.DEBUG)
+    log.debug("ours")
+    assert [line["event"] for line in lines(file)] == ["ours"]
+
+
 def test_a_failure_is_logged_with_its_traceback_on_one_line(file: Path) -> None:
     for logger in (log, logging.getLogger("aiohttp.client")):
         try:

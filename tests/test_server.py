@@ -1,13 +1,20 @@
 """Serving and stopping in good order."""
 
 import asyncio
+import signal
+import socket
+import sys
 import time
+from contextlib import asynccontextmanager
 
+import aiohttp
 import pytest
 
 from chatbox.protocol import Close
 from chatbox.server import DEAD_AFTER
+from tests import mutants
 from tests.live import running, token
+from tests.processes import environment
 
 
 async def test_a_stopping_server_tells_its_clients_finishes_its_answers_and_closes_with_1001(tmp_path):
@@ -60,3 +67,172 @@ async def test_a_silent_line_is_found_by_the_ping(tmp_path):
         await asyncio.sleep(0.3)
         connection._line.ping_sent_at -= DEAD_AFTER
         assert connection.missed_ping
+
+
+# -- as production runs it ---------------------------------------------------------------------------------------------
+
+MAIN = ("-m", "chatbox", "serve")
+
+
+class Process:
+    """A server of its own, configured for production, that logs everything it does to a file."""
+
+    def __init__(self, folder, **changes):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.http = f"http://127.0.0.1:{self.port}/chatbox"
+        self.folder = folder
+        self._log = folder / "chatbox.log"
+        self._output = folder / "output.txt"
+        ours = {
+            "CHATBOX_MODE": "production",
+            "SERVER_HOST": "127.0.0.1",
+            "SERVER_PORT": str(self.port),
+            "ALLOWED_ORIGINS": "https://www.example.com",
+            "ENCRYPTION_KEY": "Zk3vQm8Rw1Xb6Nc9Tf2Yh5Lj7Pd4Gs0A",
+            "LOG_LEVEL": "debug",
+            "LOG_FILE": str(self._log),
+        }
+        self._env = environment(folder, **ours | changes)
+
+    @asynccontextmanager
+    async def running(self, program=MAIN):
+        with self._output.open("wb") as sink:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, *program, env=self._env, stdout=sink, stderr=sink
+            )
+        self.process = process
+        try:
+            yield self
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+    async def settled(self, patience=60):
+        """Wait until it listens or has ended."""
+        async with asyncio.timeout(patience):
+            while self.process.returncode is None and '"listening"' not in self.text:
+                await asyncio.sleep(0.05)
+
+    async def signalled(self, number, patience=60):
+        self.process.send_signal(number)
+        async with asyncio.timeout(patience):
+            return await self.process.wait()
+
+    @property
+    def text(self):
+        """All that it said anywhere."""
+        files = (file for file in (self._log, self._output) if file.exists())
+        return "".join(file.read_text("utf-8", "replace") for file in files)
+
+    def bound(self):
+        with socket.socket() as other:
+            return other.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+async def check_settings_first(folder, program=MAIN, patience=60):
+    """Bad settings end the program with exit code 2 and each of their names, before it listens."""
+    server = Process(folder, JWT_SECRET="changeme", ALLOWED_ORIGINS="*", RATE_LIMIT="0")
+    async with server.running(program):
+        await server.settled(patience)
+        assert (server.process.returncode, server.bound()) == (2, False)
+        assert all(name in server.text for name in ("JWT_SECRET", "ALLOWED_ORIGINS", "RATE_LIMIT"))
+        assert "changeme" not in server.text
+
+
+async def check_life(folder, number, program=MAIN, patience=60):
+    """It binds, logs its address, serves, and ends on a signal with exit code 0."""
+    server = Process(folder)
+    async with server.running(program), aiohttp.ClientSession() as http:
+        await server.settled(patience)
+        assert f'"port":{server.port}' in server.text
+        async with http.get(f"{server.http}/healthz") as answer:
+            assert answer.status == 200
+        assert await server.signalled(number, patience) == 0
+        assert not server.bound()
+
+
+@pytest.mark.readiness(issue=5)
+@pytest.mark.readiness(issue=19)
+async def test_the_program_checks_its_settings_before_it_listens(tmp_path):
+    await check_settings_first(tmp_path)
+
+
+@pytest.mark.readiness(issue=5)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_the_program_binds_serves_logs_its_address_and_stops_on_a_signal(tmp_path, number):
+    await check_life(tmp_path, number)
+
+
+def main_but(change):
+    """The program with a change made to it."""
+    return ("-c", f"import sys; sys.argv[1:] = ['serve']\n{change}\nfrom chatbox.cli import main; main()")
+
+
+ONLY_WAITS = ("-c", "import signal; signal.sigwait({signal.SIGTERM, signal.SIGINT})")
+UNCHECKED = main_but(
+    "from chatbox import config, reading, settings\n"
+    "from pydantic import SecretStr\n"
+    "config.broken = lambda settings, providers: ()\n"
+    "reading.Reading.problem = lambda self, name, text: None"
+)
+DEAF = main_but("from chatbox.server import Server; Server._signalled = lambda self, opening: None")
+
+
+@pytest.mark.readiness(issue=5, mutant=True)
+async def test_a_program_that_only_waits_for_signals_would_be_found(tmp_path):
+    with mutants.found():
+        await check_life(tmp_path, signal.SIGTERM, ONLY_WAITS, patience=1)
+
+
+@pytest.mark.readiness(issue=5, mutant=True)
+@pytest.mark.readiness(issue=19, mutant=True)
+async def test_a_program_that_serves_without_checking_its_settings_would_be_found(tmp_path):
+    with mutants.found():
+        await check_settings_first(tmp_path, UNCHECKED)
+
+
+@pytest.mark.readiness(issue=5, mutant=True)
+async def test_a_program_that_does_not_stop_would_be_found(tmp_path):
+    server = Process(tmp_path)
+    async with server.running(DEAF):
+        await server.settled()
+        with mutants.found():
+            assert await server.signalled(signal.SIGTERM, patience=2) == 0
+
+
+# -- tokens in addresses -----------------------------------------------------------------------------------------------
+
+CANARY = "canary-Q7x2"
+
+
+async def test_in_production_a_token_in_the_address_is_refused_and_no_token_or_word_is_ever_logged(tmp_path):
+    server, good = Process(tmp_path), token()
+    offered = ("chatbox.v1", f"bearer.{good}")
+    async with server.running(), aiohttp.ClientSession() as http:
+        await server.settled()
+        for address in (f"{server.http}/ws?token={good}", f"{server.http}/ws?token={CANARY}&client=tab"):
+            with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+                await http.ws_connect(address)
+            assert caught.value.status == 401
+        async with http.get(f"{server.http}/sessions?token={good}&q={CANARY}") as answer:
+            assert answer.status == 401
+        with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+            await http.ws_connect(f"{server.http}/ws", headers={"Authorization": f"Bearer {CANARY}"})
+        assert caught.value.status == 401
+        async with http.ws_connect(f"{server.http}/ws?token={CANARY}", protocols=offered) as line:
+            await line.receive()
+            await line.send_json({"type": "user_message", "content": CANARY, "message_id": "m"})
+            await line.send_str(f'{{"type":"user_message","content":"{CANARY}"')
+            await line.send_json({"type": "auth", "content": f"{CANARY}.{CANARY}.{CANARY}"})
+            while '"done":"true"' not in (await line.receive()).data:
+                pass
+        async with http.get(
+            f"{server.http}/sessions?q={CANARY}", headers={"Authorization": f"Bearer {good}"}
+        ) as answer:
+            assert answer.status == 200
+        assert await server.signalled(signal.SIGTERM) == 0
+    assert '"handshake refused"' in server.text
+    for private in (CANARY, good, good.rpartition(".")[2], good.split(".")[1]):
+        assert private not in server.text

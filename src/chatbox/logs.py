@@ -34,8 +34,8 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 def configured(level: str, style: str, file: str = "") -> Iterator[None]:
     """Until the block ends, log what is at least ``level`` (``debug`` … ``error``) to ``file``, or to standard error.
 
-    ``style`` is ``json``, ``console`` or ``auto``: the latter on a terminal, else the former. Raises ``OSError`` when
-    the file can't be opened.
+    Of libraries nothing below ``info`` is logged. ``style`` is ``json``, ``console`` or ``auto``: the latter on a
+    terminal, else the former. Raises ``OSError`` when the file can't be opened.
     """
     with ExitStack() as stack:
         stream = stack.enter_context(_opened(Path(file))) if file else sys.stderr
@@ -48,7 +48,8 @@ def configured(level: str, style: str, file: str = "") -> Iterator[None]:
             cache_logger_on_first_use=False,
         )
         stack.callback(structlog.reset_defaults)
-        stack.enter_context(_bridged(pipeline, number))
+        # When debugging, libraries write down whole frames and requests: what people said, and their tokens.
+        stack.enter_context(_bridged(pipeline, max(number, logging.INFO)))
         yield
 
 
