@@ -112,10 +112,8 @@ def _notes(rounds: Sequence[Round]) -> tuple[list[str], list[str]]:
     busy = max((each.busy for each in rounds), default=0.0)
     late = sum(each.late for each in rounds)
     merged = sum(each.tally.tokens for each in rounds) / max(1, sum(each.tally.frames for each in rounds))
-    remarks = [
-        f"{merged:.2f} tokens a frame; load and model used {busy:.0%} of their core at most; "
-        f"the model sent {late:,} tokens late"
-    ]
+    load = f"load and model used {busy:.0%} of their core at most"
+    remarks = [f"{merged:.2f} tokens a frame; {load}; the model sent {late:,} tokens late"]
     if saturated := sum(each.saturated for each in rounds):
         remarks.append(f"the load was saturated in {saturated} of {len(rounds)} rounds: the server may do more")
     if disturbed := sum(each.disturbed for each in rounds):
