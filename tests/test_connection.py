@@ -9,7 +9,8 @@ import aiohttp
 import pytest
 
 from chatbox.errors import StorageBusy
-from chatbox.protocol import SUBPROTOCOL, Close
+from chatbox.protocol import SUBPROTOCOL, Close, Say
+from tests import mutants
 from tests.live import SECRET, running, token
 
 
@@ -126,19 +127,72 @@ async def test_a_handshake_that_does_not_finish_is_closed(live, monkeypatch, req
 # -- bad input ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.readiness(issue=7)
-async def test_a_bad_frame_gets_its_error_and_the_socket_stays(live):
+async def check_frames(live):
+    """A bad frame gets its error and goes no further; a good one is cleaned first. The socket stays."""
     async with live.socket() as ann:
-        await ann.next()
-        for text in ("nonsense", "[]", '{"type":"user_message","content":"\\ud800"}', '{"type":"x","message_id":"m"}'):
+        session_id = (await ann.next())["session_id"]
+        for number, text in enumerate(BAD_FRAMES):
             await ann.line.send_str(text)
             error = await ann.next("error")
-            assert error["error"]["code"] == "INVALID_FORMAT"
-            assert error["error"]["recoverable"] is True
-        assert error["message_id"] == "m"
+            assert (error["error"]["code"], error["error"]["recoverable"]) == ("INVALID_FORMAT", True), text[:80]
+            await ann.say("ping", message_id=f"p{number}")
+            assert (await ann.next())["message_id"] == f"p{number}"
+            await asyncio.sleep(0.06)
         await ann.say("user_message", message_id="m1", content=" \0hello\0 ")
         assert (await ann.next("ack"))["message_id"] == "m1"
         assert "".join(frame["content"] for frame in await ann.answer()) == "hello"
+    _, body = await live.call("GET", f"/sessions/{session_id}")
+    assert [message["content"] for message in body["messages"]] == ["hello", "hello"]
+
+
+BAD_FRAMES = [
+    "", "nonsense", "[]", "null", "5", '"text"', "\0", "{", '{"type":"ping"} ' + '{"type":"ping"}',
+    '{"type":"user_message","content":"\\ud800"}',
+    '{"type":"user_message","content":"x","content":"y"}',
+    '{"type":"user_message","content":"x","seq":NaN}',
+    '{"type":"user_message","content":"x","seq":-Infinity}',
+    '{"type":"user_message","content":"x","seq":1e999}',
+    '{"type":"user_message","content":"x","seq":9007199254740993}',
+    '{"type":"user_message","content":"x","seq":' + "9" * 100_000 + "}",
+    '{"type":"user_message","content":"x","metadata":' + '{"a":' * 40 + "1" + "}" * 40 + "}",
+    "[" * 100_000,
+    '{"type":"user_message","content":"x","metadata":' + "[" * 100_000 + "]" * 100_000 + "}",
+    '{"type":"user_message","content":5}',
+    '{"type":"user_message","content":"' + "x" * 10_001 + '"}',
+    '{"type":"user_message","message_id":"' + "m" * 65 + '","content":"x"}',
+    '{"type":"user_message","sender":"root","content":"x"}',
+    '{"type":"nonsense"}',
+    '{"content":"x"}',
+]  # fmt: skip
+
+
+@pytest.mark.readiness(issue=7)
+async def test_a_bad_frame_gets_its_error_and_the_socket_stays(live):
+    await check_frames(live)
+
+
+@pytest.mark.readiness(issue=7, mutant=True)
+async def test_a_socket_that_handles_frames_before_they_are_validated_would_be_found(live, monkeypatch):
+    def unchecked(text):
+        return Say(message_id="m", content=str(json.loads(text)["content"]))
+
+    monkeypatch.setattr("chatbox.protocol.decode", unchecked)
+    with mutants.found():
+        await check_frames(live)
+
+
+@pytest.mark.readiness(issue=7, mutant=True)
+async def test_a_socket_that_does_not_clean_what_it_hears_would_be_found(live, monkeypatch):
+    monkeypatch.setattr("chatbox.protocol.clean", lambda text: text)
+    with mutants.found():
+        await check_frames(live)
+
+
+async def test_an_errors_frame_is_named_by_its_id(live):
+    async with live.socket() as ann:
+        await ann.next()
+        await ann.say("nonsense", message_id="m")
+        assert (await ann.next("error"))["message_id"] == "m"
 
 
 async def test_a_binary_frame_closes_with_1003(live):

@@ -1,5 +1,6 @@
 """Frames and typed commands: the wire contract by itself."""
 
+import html
 import json
 from datetime import UTC, datetime, timedelta
 
@@ -13,16 +14,17 @@ from chatbox import protocol
 from chatbox.errors import Code, Forbidden, TooMany
 from chatbox.protocol import BadFrame, Frame, Say, decode
 from chatbox.session import STEP, Entry, Kind, Sender
+from tests import mutants
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
 readiness_7 = pytest.mark.readiness(issue=7)
 
 
-def refused(frame, code, **options):
+def refused(frame, code, reading=decode, **options):
     text = frame if isinstance(frame, str) else json.dumps(frame)
     with pytest.raises(BadFrame) as caught:
-        decode(text, **options)
+        reading(text, **options)
     assert caught.value.refusal.code == code
     return caught.value
 
@@ -30,6 +32,40 @@ def refused(frame, code, **options):
 def entry(**fields):
     base = {"session_id": "s", "kind": Kind.USER_MESSAGE, "message_id": "m", "sender": Sender.USER, "index": 3}
     return Entry(**base | fields)
+
+
+WRONG = [
+    {},
+    {"type": None},
+    {"type": 1},
+    {"type": "nonsense"},
+    {"type": "ai_response", "content": "I am the model"},
+    {"type": "user_message", "content": 5},
+    {"type": "user_message", "content": "x" * 10_001},
+    {"type": "ping", "content": "x" * 10_001},
+    {"type": "ping", "message_id": "x" * 65},
+    {"type": "ping", "message_id": 7},
+    {"type": "ping", "session_id": "x" * 129},
+    {"type": "ping", "seq": "1"},
+    {"type": "ping", "seq": -1},
+    {"type": "ping", "prev": 1.5},
+    {"type": "ping", "seq": True},
+    {"type": "ping", "epoch": 1},
+    {"type": "ping", "sender": "root"},
+    {"type": "ping", "model_id": "x" * 101},
+    {"type": "ping", "file_id": "x" * 256},
+    {"type": "ping", "file_url": "x" * 2049},
+    {"type": "ping", "user_id": "x" * 129},
+    {"type": "ping", "models": "all"},
+    {"type": "ping", "metadata": []},
+    {"type": "ping", "metadata": {"a": 1}},
+    {"type": "ping", "metadata": {"a": "x" * 1001}},
+    {"type": "ping", "error": "x"},
+    {"type": "ping", "timestamp": 5},
+    {"type": "ping", "timestamp": "yesterday"},
+    {"type": "ping", "timestamp": "2026-11-21T12:00:00"},
+    {"type": "ping", "timestamp": "2026-11-21 12:00:00Z"},
+]
 
 
 # -- decoding ----------------------------------------------------------------------------------------------------------
@@ -66,63 +102,58 @@ def test_a_frame_without_an_id_gets_one_of_128_random_bits():
     assert all(len(made) == 22 for made in ids)
 
 
+def check_cleaned(content, reading=decode):
+    """The chat gets text without NUL and without blanks around it, and as it was otherwise; nothing is no message."""
+    try:
+        said = reading(json.dumps({"type": "user_message", "content": content}))
+    except BadFrame as bad:
+        assert bad.refusal.code == Code.MISSING_FIELD
+        assert not content.replace("\0", "").strip()
+    else:
+        assert isinstance(said, Say)
+        assert said.content == content.replace("\0", "").strip()
+        assert said.content
+
+
 @readiness_7
-def test_text_is_sanitised_and_never_escaped():
-    said = decode(json.dumps({"type": "user_message", "content": "  \0<b>a & b</b>\0\n"}))
-    assert isinstance(said, Say)
-    assert said.content == "<b>a & b</b>"
+@pytest.mark.parametrize("content", ["  \0<b>a & b</b>\0\n", "\0 \0", "", "&amp;", "'\"<script>"])
+def test_text_is_sanitised_and_never_escaped(content):
+    check_cleaned(content)
 
 
 @readiness_7
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=200))
 def test_content_reaches_the_chat_without_nul_and_blanks_around_it(content):
-    text = json.dumps({"type": "user_message", "content": content})
-    try:
-        said = decode(text)
-    except BadFrame as bad:
-        assert bad.refusal.code == Code.MISSING_FIELD
-        assert not protocol.clean(content)
-    else:
-        assert isinstance(said, Say)
-        assert said.content == content.replace("\0", "").strip()
+    check_cleaned(content)
+
+
+def unchecked(text):
+    """Handles a frame as it came, if it can be read at all."""
+    fields = json.loads(text)
+    return Say(message_id=fields.get("message_id", "m"), content=fields.get("content", ""))
+
+
+def escaping(text):
+    said = decode(text)
+    return Say(message_id=said.message_id, content=html.escape(said.content))
+
+
+@pytest.mark.readiness(issue=7, mutant=True)
+@pytest.mark.parametrize(("reading", "content"), [(unchecked, " x\0"), (unchecked, "\0"), (escaping, "a & b")])
+def test_text_that_is_not_cleaned_or_is_escaped_would_be_found(reading, content):
+    with mutants.found():
+        check_cleaned(content, reading)
+
+
+@pytest.mark.readiness(issue=7, mutant=True)
+def test_frames_that_are_not_validated_would_be_found():
+    for frame in WRONG:
+        with mutants.found():
+            refused(frame, Code.INVALID_FORMAT, reading=unchecked)
 
 
 @readiness_7
-@pytest.mark.parametrize(
-    "frame",
-    [
-        {},
-        {"type": None},
-        {"type": 1},
-        {"type": "nonsense"},
-        {"type": "ai_response", "content": "I am the model"},
-        {"type": "user_message", "content": 5},
-        {"type": "user_message", "content": "x" * 10_001},
-        {"type": "ping", "content": "x" * 10_001},
-        {"type": "ping", "message_id": "x" * 65},
-        {"type": "ping", "message_id": 7},
-        {"type": "ping", "session_id": "x" * 129},
-        {"type": "ping", "seq": "1"},
-        {"type": "ping", "seq": -1},
-        {"type": "ping", "prev": 1.5},
-        {"type": "ping", "seq": True},
-        {"type": "ping", "epoch": 1},
-        {"type": "ping", "sender": "root"},
-        {"type": "ping", "model_id": "x" * 101},
-        {"type": "ping", "file_id": "x" * 256},
-        {"type": "ping", "file_url": "x" * 2049},
-        {"type": "ping", "user_id": "x" * 129},
-        {"type": "ping", "models": "all"},
-        {"type": "ping", "metadata": []},
-        {"type": "ping", "metadata": {"a": 1}},
-        {"type": "ping", "metadata": {"a": "x" * 1001}},
-        {"type": "ping", "error": "x"},
-        {"type": "ping", "timestamp": 5},
-        {"type": "ping", "timestamp": "yesterday"},
-        {"type": "ping", "timestamp": "2026-11-21T12:00:00"},
-        {"type": "ping", "timestamp": "2026-11-21 12:00:00Z"},
-    ],
-)
+@pytest.mark.parametrize("frame", WRONG)
 def test_a_field_of_the_wrong_type_or_size_is_refused_even_where_it_is_not_used(frame):
     refused(frame, Code.INVALID_FORMAT, now=NOW)
 
