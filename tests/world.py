@@ -63,6 +63,16 @@ class Around(Storage):
     create, get, find, append, read, keep, partial, delete, usage, check = map(_through, OPERATIONS)
 
 
+class Yielding(Around):
+    """Lets others run before and after each call, as a real store does."""
+
+    async def around(self, name: str, call: Callable[[], Awaitable[Any]]) -> Any:
+        await asyncio.sleep(0)
+        found = await call()
+        await asyncio.sleep(0)
+        return found
+
+
 class Failing(Around):
     """Fails calls while ``down`` names them; ``failures`` counts them, ``calls`` has the names of all."""
 
