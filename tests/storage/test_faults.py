@@ -159,7 +159,7 @@ async def test_an_append_that_breaks_off_at_any_step_stores_nothing_and_may_be_r
 
 @pytest.mark.readiness(issue=9)
 @one_store
-@given(failures=st.integers(0, 4), attempts=st.integers(1, 5))
+@given(failures=st.integers(0, 30), attempts=st.integers(1, 20))
 async def test_retrying_what_is_transient_stores_once_or_not_at_all(
     sqlite: SqliteStorage, failures: int, attempts: int
 ) -> None:
