@@ -1,12 +1,11 @@
 """Take the screenshots of the documentation: every state of the page, in a real browser against a real server.
 
-    .venv/bin/python web/screenshots.py docs/screenshots
+.venv/bin/python web/screenshots.py docs/screenshots
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import secrets
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from playwright.async_api import Browser, async_playwright, expect
+
 from tests.web.conftest import CHROMIUM, ECHO, FLAGS, ChatPage, Person, Server, serving
 from tests.web.proxy import Proxy
 
@@ -94,7 +94,7 @@ async def full(studio: Studio) -> None:
             await chat.page.keyboard.press("Alt+KeyN")
             await expect(chat.said).to_have_count(0)
         await chat.ask("What could we do on a weekend in Paris?")
-        await answer_with(chat, ANSWER)
+        await retell(chat, ["What could we do on a weekend in Paris?"], ANSWER)
         await studio.shoot(chat, "conversation")
         await chat.page.locator(".scroller").evaluate("element => element.scrollTo({ top: 350, behavior: 'instant' })")
         await studio.shoot(chat, "reading")
@@ -111,16 +111,23 @@ async def full(studio: Studio) -> None:
         await studio.shoot(chat, "undo")
 
 
-async def answer_with(chat: ChatPage, text: str) -> None:
-    """Have the model say something that the reader has not: as if it came from elsewhere."""
+async def retell(chat: ChatPage, asked: list[str], answered: str | None = None) -> None:
+    """Put other words into the page: the echo model's commands are no sight for readers."""
+    await asyncio.sleep(1)  # The list of conversations has been read by then.
     await chat.page.evaluate(
-        """text => {
-            const { chat } = document.querySelector("chatbox-app").shadowRoot.querySelector("chatbox-chat");
-            const answer = chat.log.messages.findLast((message) => message.sender === "ai");
-            Object.assign(answer, { content: text, generation: 1, revision: answer.revision + 1 });
-            chat.dismiss();
+        """([asked, answered]) => {
+            const { page } = document.querySelector("chatbox-app");
+            const { messages } = page.chat.log;
+            const said = (sender) => messages.filter((message) => message.sender === sender);
+            const change = (message, content) =>
+                Object.assign(message, { content, generation: message.generation + 1, revision: message.revision + 1 });
+            for (const [index, text] of asked.entries()) change(said("user").at(index - asked.length), text);
+            if (answered) change(said("ai").at(-1), answered);
+            for (const session of page.sessions.items) if (session.name.startsWith("/")) session.name = asked[0];
+            page.chat.facts.name = asked[0];
+            page.chat.dismiss();
         }""",
-        text,
+        [asked, answered],
     )
 
 
@@ -135,11 +142,14 @@ async def streaming(studio: Studio) -> None:
         chat = await person.open()
         await chat.say("/slow 1500 " + "nothing yet")
         await expect(chat.page.get_by_role("img", name="The answer is on its way")).to_be_visible()
+        await expect(chat.rows.or_(chat.page.locator("chatbox-header")).first).to_be_visible()
+        await retell(chat, ["What is a river?"])
         await studio.shoot(chat, "waiting")
     async with studio.person() as person:
         chat = await person.open()
-        await chat.say("/slow 50 A river is never the same twice, and neither is the walk along it. " * 3)
-        await expect(chat.answers.last).to_contain_text("neither is the walk")
+        await chat.say("/slow 50 " + "A river is never the same twice, and neither is the walk along it. " * 3)
+        await expect(chat.answers.last).to_contain_text("the walk along it. A river is never")
+        await retell(chat, ["What is a river?"])
         await studio.shoot(chat, "streaming")
 
 
@@ -150,6 +160,7 @@ async def failing(studio: Studio) -> None:
         await chat.ask("/fail refused")
         await chat.page.get_by_role("button", name="Get help from a person").click()
         await expect(chat.page.get_by_text("You asked for help from a person.")).to_be_visible()
+        await retell(chat, ["Count to a hundred", "And now backwards"])
         await studio.shoot(chat, "error")
 
 
@@ -158,6 +169,7 @@ async def cut(studio: Studio) -> None:
     async with Proxy(port) as proxy, studio.person() as person:
         chat = await person.open(base=proxy.base(studio.server.base))
         await chat.ask("Are you still there?")
+        await asyncio.sleep(1)
         proxy.refusing = True
         proxy.cut()
         await expect(chat.link).to_contain_text("The connection was lost.")
@@ -217,17 +229,30 @@ SCENES = {
 }
 
 
+ONCE = [("light", DESKTOP), ("dark", PHONE)]
+EVERYWHERE = [*ONCE, ("dark", DESKTOP), ("light", PHONE)]
+
+
 async def main(folder: Path, chosen: list[str]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as data:
         async with serving(Path(data), {**ECHO, "RATE_LIMIT": "10000"}) as server, async_playwright() as playwright:
             browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-            for scheme in os.environ.get("SCHEMES", "light dark").split():
-                for size in (DESKTOP, PHONE):
-                    for name in chosen or SCENES:
-                        await SCENES[name](Studio(browser, server, folder, scheme, size))
+            for name in chosen or SCENES:
+                for scheme, size in EVERYWHERE if name in ("empty", "full") else ONCE:
+                    await SCENES[name](Studio(browser, server, folder, scheme, size))
             await browser.close()
 
 
+def shrink(folder: Path) -> None:
+    """Fewer colours make small files; nobody sees the difference in a flat page."""
+    from PIL import Image
+
+    for file in folder.glob("*.png"):
+        with Image.open(file) as image:
+            image.convert("RGB").quantize(256, kmeans=3, dither=Image.Dither.NONE).save(file, optimize=True)
+
+
 if __name__ == "__main__":
+    Path(sys.argv[1]).mkdir(parents=True, exist_ok=True)
     asyncio.run(main(Path(sys.argv[1]), sys.argv[2:]))
+    shrink(Path(sys.argv[1]))

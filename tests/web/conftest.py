@@ -22,10 +22,15 @@ from playwright.async_api import Browser, BrowserContext, Locator, Page, async_p
 from .proxy import Proxy
 
 CHROMIUM = "/usr/bin/chromium"
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 ECHO = {"LLM_PROVIDER_1_TYPE": "echo"}
 PATIENCE = 15_000
 

@@ -78,7 +78,9 @@ def someone() -> str:
     return f"user-{secrets.token_hex(6)}"
 
 
-async def test_the_parent_hands_over_the_token(strict: Server, hosts: tuple[Host, Host], context: BrowserContext) -> None:
+async def test_the_parent_hands_over_the_token(
+    strict: Server, hosts: tuple[Host, Host], context: BrowserContext
+) -> None:
     frame = await hosts[0].show(await context.new_page(), strict, [strict.token(someone(), name="Ada")])
     await frame.get_by_role("textbox", name="Message", exact=True).fill("hello from a frame")
     await frame.get_by_role("textbox", name="Message", exact=True).press("Enter")

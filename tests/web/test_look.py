@@ -22,7 +22,11 @@ async def violations(page: Page) -> list[str]:
     """What axe finds, with where."""
     await page.evaluate(AXE_FILE_PATH.read_text("utf-8"))
     found = await page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
-    return [f"{rule['id']}: {node['target']} {node['failureSummary']}" for rule in found["violations"] for node in rule["nodes"]]
+    return [
+        f"{rule['id']}: {node['target']} {node['failureSummary']}"
+        for rule in found["violations"]
+        for node in rule["nodes"]
+    ]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -98,6 +102,18 @@ async def test_nothing_is_wider_than_a_phone(server: Server, chromium: Browser) 
     assert await chat.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     scroller = chat.page.locator("chatbox-messages .scroller")
     assert await scroller.evaluate("element => element.scrollWidth <= element.clientWidth")
+    await context.close()
+
+
+async def test_the_drawer_takes_the_focus_and_gives_it_back(server: Server, chromium: Browser) -> None:
+    context = await chromium.new_context(viewport=PHONE, locale="en-GB")
+    chat = await Person(server, context, "drawer-user").open()
+    opener = chat.page.get_by_role("button", name="Show conversations")
+    await opener.click()
+    await expect(chat.page.get_by_role("button", name="Close conversations")).to_be_focused()
+    await expect(chat.field).to_have_count(0)  # out of reach, for a screen reader too
+    await chat.page.keyboard.press("Escape")
+    await expect(opener).to_be_focused()
     await context.close()
 
 

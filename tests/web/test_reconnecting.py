@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from playwright.async_api import expect
 
@@ -102,11 +104,8 @@ async def test_a_message_refused_by_the_rate_limit_is_sent_later(person: Person,
         def from_page(text: str) -> None:
             if '"user_message"' in text and not refused:
                 refused.append(text)
-                message_id = text.split('"message_id":"')[1].split('"')[0]
-                ws.send(
-                    '{"type":"error","message_id":"%s","error":{"code":"TOO_MANY_REQUESTS",'
-                    '"message":"later","recoverable":true,"retry_after":300}}' % message_id
-                )
+                error = {"code": "TOO_MANY_REQUESTS", "message": "later", "recoverable": True, "retry_after": 300}
+                ws.send(json.dumps({"type": "error", "message_id": json.loads(text)["message_id"], "error": error}))
             else:
                 server.send(text)
 

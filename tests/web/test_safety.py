@@ -23,7 +23,7 @@ ATTACKS = [
     '```"><img src=x onerror=window.hacked=1>\ncode\n```',
     "<style>* { display: none }</style>",
     "<form action='https://evil.example'><input name=a><button>go</button></form>",
-    "[x](https://a.example/\"onmouseover=\"window.hacked=1)",
+    '[x](https://a.example/"onmouseover="window.hacked=1)',
 ]
 
 

@@ -230,6 +230,19 @@ test("a message written before the first session is named goes to that session",
   expect(FakeSocket.last.accept().sent.map((frame) => frame.content)).toEqual(["early"]);
 });
 
+test("a message written during the handshake does not overtake those that wait", async () => {
+  const chat = newChat();
+  chat.open(null);
+  FakeSocket.last.accept().end();
+  chat.say("one");
+  await settle(1_000);
+  FakeSocket.last.readyState = 1;
+  FakeSocket.last.onopen?.();
+  chat.say("two");
+  const socket = FakeSocket.last.accept({ metadata: { resumed: "true" } });
+  expect(socket.sent.map((frame) => frame.content)).toEqual(["one", "two"]);
+});
+
 test("a refusal is shown at its message, which can be sent again as a new one", () => {
   const chat = newChat();
   chat.open(null);

@@ -10,7 +10,6 @@ import { Typing } from "./typing";
 /** History: being read, here, or unreadable. */
 export type Reading = "reading" | "read" | "failed";
 
-const COMMANDS = new Set(["stop", "regenerate", "model_select", "help_request", "help_cancel"]);
 const TYPING_EVERY = 3_000;
 /** After so many gaps without progress between them, the whole conversation is read again. */
 const GAPS = 3;
@@ -260,7 +259,8 @@ export class Chat implements ConnectionEvents {
   private enqueue(command: Frame, at = new Date().toISOString()): string {
     const message_id = newId();
     const waiting: Unsent = { frame: { ...command, message_id }, sessionId: this.sessionId, at };
-    if (this.connection.send(waiting.frame) || !COMMANDS.has(command.type)) this.outbox.add(waiting);
+    // A command that comes late does harm; a message does not.
+    if (this.connection.send(waiting.frame) || command.type === "user_message") this.outbox.add(waiting);
     else this.problem = "UNREACHABLE";
     return message_id;
   }

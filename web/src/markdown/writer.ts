@@ -6,7 +6,7 @@ import type { Slices } from "./slices";
 /** Text taken in one step. */
 const STEP = 1_000;
 /** Code longer than this keeps one colour. */
-const COLOURED = 20_000;
+const COLOURED = 8_000;
 
 export interface Words {
   image: ImageLabel;

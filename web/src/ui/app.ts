@@ -102,7 +102,7 @@ export class App extends LitElement {
     if (!chat || !sessions) return html``;
     return html`<div class="frame" @command=${(event: CustomEvent<CommandDetail>) => this.obey(event.detail)}>
         ${this.narrow ? nothing : html`<nav aria-label=${t("conversations")}>${this.renderSide(false)}</nav>`}
-        <main>
+        <main ?inert=${this.narrow && this.drawer}>
           <chatbox-chat
             .chat=${chat}
             .session=${sessions.find(chat.sessionId)}
@@ -110,7 +110,7 @@ export class App extends LitElement {
             ?narrow=${this.narrow}
             ?demo=${settings?.demo_model}
             ?editing=${this.editing?.where === "header" && this.editing.id === chat.sessionId}
-            @list=${() => (this.drawer = true)}
+            @list=${() => this.openDrawer()}
             @new=${() => this.newChat()}
             @rename=${(event: CustomEvent<string>) => this.rename(sessions.find(chat.sessionId), event.detail)}
           ></chatbox-chat>
@@ -135,16 +135,16 @@ export class App extends LitElement {
       ?drawer=${drawer}
       @new=${() => this.newChat()}
       @open=${(event: CustomEvent<string>) => this.open(event.detail)}
-      @close=${() => (this.drawer = false)}
+      @close=${() => this.closeDrawer()}
       @rename=${({ detail }: CustomEvent<{ session: Session; name: string }>) => this.rename(detail.session, detail.name)}
     ></chatbox-side>`;
   }
 
   private renderDrawer(): TemplateResult {
     const onKey = (event: KeyboardEvent): void => {
-      if (event.key === "Escape") this.drawer = false;
+      if (event.key === "Escape" && !event.defaultPrevented) this.closeDrawer();
     };
-    return html`<div class="veil" @click=${() => (this.drawer = false)}></div>
+    return html`<div class="veil" @click=${() => this.closeDrawer()}></div>
       <nav class="drawer" aria-label=${t("conversations")} @keydown=${onKey}>${this.renderSide(true)}</nav>`;
   }
 
@@ -197,8 +197,18 @@ export class App extends LitElement {
     await action().catch(() => (this.notice = t("actionFailed")));
   }
 
-  private search(): void {
+  private openDrawer(): void {
     this.drawer = true;
+    void this.updateComplete.then(() => this.side?.focus());
+  }
+
+  private closeDrawer(): void {
+    this.drawer = false;
+    void this.updateComplete.then(() => this.chatView?.focusHeader());
+  }
+
+  private search(): void {
+    this.drawer = this.narrow;
     void this.updateComplete.then(() => this.side?.search());
   }
 

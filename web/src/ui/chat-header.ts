@@ -102,6 +102,10 @@ export class ChatHeader extends LitElement {
     new Localized(this);
   }
 
+  override focus(): void {
+    this.renderRoot.querySelector<HTMLElement>("button")?.focus();
+  }
+
   protected override render(): TemplateResult {
     return html`${this.narrow
         ? html`<button class="icon" aria-label=${t("openList")} @click=${() => this.tell("list")}>${icon("menu")}</button>`

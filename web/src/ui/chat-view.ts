@@ -5,6 +5,7 @@ import type { Chat } from "../chat/chat";
 import type { Message } from "../chat/message";
 import { Localized } from "../i18n/locale";
 import "./chat-header";
+import type { ChatHeader } from "./chat-header";
 import "./composer";
 import type { Composer } from "./composer";
 import "./demo";
@@ -54,6 +55,7 @@ export class ChatView extends LitElement {
   @property({ type: Boolean }) demo = false;
   @property({ type: Boolean }) editing = false;
   @query("chatbox-composer") private readonly composer!: Composer | null;
+  @query("chatbox-header") private readonly header!: ChatHeader;
   @query("chatbox-messages") private readonly messages!: MessagesView | null;
 
   constructor() {
@@ -63,6 +65,10 @@ export class ChatView extends LitElement {
 
   override focus(): void {
     this.composer?.focus();
+  }
+
+  focusHeader(): void {
+    this.header.focus();
   }
 
   protected override render(): TemplateResult {

@@ -110,6 +110,7 @@ export class Menu extends LitElement {
     const moves: Record<string, number> = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: -1 };
     const to = moves[event.key];
     if (event.key === "Escape" || event.key === "Tab") this.close();
+    if (event.key === "Escape") event.preventDefault();
     if (to === undefined) return;
     event.preventDefault();
     entries.at(to % entries.length)?.focus();

@@ -34,6 +34,10 @@ export class Side extends LitElement {
     new Localized(this);
   }
 
+  override focus(): void {
+    this.renderRoot.querySelector<HTMLElement>("button")?.focus();
+  }
+
   search(): void {
     this.field.focus();
   }

@@ -82,14 +82,14 @@ export class Connection implements LineEvents {
     this.leave();
   }
 
-  /** False when there is no open line; the frame is not kept. */
+  /** False before the first frame has come, and without a line; the frame is not kept. */
   send(frame: Frame): boolean {
-    return this.line?.send(frame) ?? false;
+    return this.current.is === "open" && (this.line?.send(frame) ?? false);
   }
 
   /** A new token is there: use it, or tell the server. */
   renewed(): void {
-    if (this.line?.isOpen) this.send({ type: "auth", content: this.around.token() ?? "" });
+    if (this.line?.isOpen) this.line.send({ type: "auth", content: this.around.token() ?? "" });
     else if (this.current.is === "token") this.connect();
   }
 
@@ -115,7 +115,10 @@ export class Connection implements LineEvents {
   closed(line: Line, code: number, opened: boolean): void {
     if (line === this.successor) return this.keepOld();
     if (line !== this.line) return;
-    if (this.successor) return this.promote();
+    if (this.successor) {
+      this.promote();
+      return this.become({ is: "connecting" });
+    }
     this.line = null;
     this.events.lost(code);
     this.lived = Date.now() - this.openedAt > LIVED;
