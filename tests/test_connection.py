@@ -2,8 +2,11 @@
 
 import asyncio
 import base64
+import gc
 import json
 import time
+import tracemalloc
+from contextlib import suppress
 
 import aiohttp
 import pytest
@@ -72,6 +75,26 @@ async def test_no_token_or_a_bad_one_is_401(live, bad):
 )
 async def test_a_foreign_origin_is_403(live, origin):
     assert await refused(live, headers={"Origin": origin}) == 403
+
+
+PRODUCTION = {
+    "CHATBOX_MODE": "production",
+    "SERVER_PORT": "8080",
+    "ENCRYPTION_KEY": "Zk3vQm8Rw1Xb6Nc9Tf2Yh5Lj7Pd4Gs0A",
+    "ALLOWED_ORIGINS": "https://www.example.com",
+}
+
+
+@pytest.mark.readiness(issue=13)
+async def test_production_takes_its_own_pages_and_native_clients_and_nobody_else(tmp_path):
+    async with running(tmp_path, PRODUCTION) as live:
+        for origin in ("null", "", "http://localhost", "http://www.example.com", "https://example.com",
+                       "https://www.example.com.evil.example", "https://evilwww.example.com",
+                       "https://www.example.com:8443", "https://www.example.com/"):  # fmt: skip
+            assert await refused(live, headers={"Origin": origin}) == 403
+        for headers in ({"Origin": "https://www.example.com"}, {}):
+            async with live.socket(headers=headers) as ann:
+                assert (await ann.next())["type"] == "connection_status"
 
 
 @pytest.mark.readiness(issue=13)
@@ -239,6 +262,65 @@ async def test_a_message_in_ten_thousand_fragments_is_abuse(live):
     await writer.drain()
     assert await close_code(reader) == Close.ABUSE
     writer.close()
+
+
+async def test_a_frame_that_says_it_is_huge_is_refused_before_it_comes(live):
+    reader, writer = await raw_socket(live)
+    writer.write(b"\x81\xff" + (1 << 40).to_bytes(8) + bytes(4))
+    assert await close_code(reader) == Close.TOO_BIG
+    writer.close()
+
+
+async def test_fragments_that_are_too_big_together_are_refused(live):
+    reader, writer = await raw_socket(live)
+    part = b"\xff" + (100_000).to_bytes(8) + bytes(4) + b"x" * 100_000
+    writer.write(b"\x01" + part + b"".join(b"\x00" + part for _ in range(10)))
+    assert await close_code(reader) == Close.TOO_BIG
+    writer.close()
+
+
+async def test_a_text_frame_that_is_not_utf_8_is_refused(live):
+    reader, writer = await raw_socket(live)
+    writer.write(b"\x81\x84" + bytes(4) + b"\xed\xa0\x80x")
+    assert await close_code(reader) == 1007
+    writer.close()
+
+
+async def test_frames_and_fragments_that_are_refused_leave_no_memory_behind(live):
+    async def attack():
+        reader, writer = await raw_socket(live)
+        writer.write(b"\x01\x80\0\0\0\0" + (b"\x00\xfe\x03\xe8\0\0\0\0" + b"x" * 1000) * 1_000)
+        await close_code(reader)
+        writer.close()
+
+    await attack()
+    await settled(live)
+    tracemalloc.start()
+    try:
+        for _ in range(20):
+            await attack()
+        await settled(live)
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] < 3_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("size", [100_000, 10_000_000])
+async def test_a_token_of_any_size_is_refused_before_all_of_it_has_come(live, size):
+    reader, writer = await asyncio.open_connection("127.0.0.1", live.port)
+    prefix = live.app.config.path_prefix
+    writer.write(f"GET {prefix}/ws HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ".encode())
+    async with asyncio.timeout(10):
+        with suppress(ConnectionError):
+            for _ in range(size // 10_000):
+                writer.write(b"x" * 10_000)
+                await writer.drain()
+        with suppress(ConnectionError):
+            assert (await reader.read()).startswith(b"HTTP/1.1 400")
+    writer.close()
+    async with live.socket() as ann:
+        assert (await ann.next())["type"] == "connection_status"
 
 
 async def test_a_message_in_a_few_fragments_is_a_message(live):

@@ -26,6 +26,7 @@ Ready = Callable[[int], None]
 HANDSHAKE = 10.0
 DEAD_AFTER = 60.0
 MAX_FRAGMENTS = 1000
+MAX_HEAD = 1 << 16
 ABUSE = 1008
 
 
@@ -69,13 +70,26 @@ class SocketLine(WebSocketsSansIOProtocol, Line):
 
 
 class Request(HttpToolsProtocol):
-    """An HTTP connection that has to send a whole request head within 10 s."""
+    """An HTTP connection that has to send its first request's head within 10 s, and none over 64 KiB."""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._due = self.loop.call_later(HANDSHAKE, self._give_up)
+        self._reading_head = True
+        self._head_size = 0
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._head_size = self._head_size + len(data) if self._reading_head else 0
+        if self._head_size > MAX_HEAD and not self.transport.is_closing():
+            self.send_400_response("The request's head is too big.")
+
+    def on_message_begin(self) -> None:
+        self._reading_head = True
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
+        self._reading_head = False
         self._due.cancel()
         super().on_headers_complete()
 
