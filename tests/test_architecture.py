@@ -44,6 +44,7 @@ ROOTS = ["app", "cli", "server"]
 
 DEFERRED: dict[str, str] = {
     "cli.serve: chatbox": "settings are refused, and Ctrl-C is heard, before the server's modules have been loaded",
+    "jwks: aiohttp": "takes a fifth of a second to load, and most servers share a secret instead",
     "storage: chatbox.storage.sqlite": "a store is loaded only when the configuration names it",
 }
 """``module: imported`` inside a function, with the reason that it can't stand at the top."""

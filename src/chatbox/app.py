@@ -26,6 +26,7 @@ from chatbox.connection import ChatSocket
 from chatbox.connections import Connections
 from chatbox.conversations import Conversations
 from chatbox.draft import ReplyLimits
+from chatbox.errors import StorageError
 from chatbox.health import Health
 from chatbox.housekeeping import Housekeeping, Periods
 from chatbox.hub import Hub
@@ -37,6 +38,7 @@ from chatbox.reply import Replies
 from chatbox.sessions import Sessions
 from chatbox.storage import open_storage
 from chatbox.storage.encrypted import EncryptedStorage
+from chatbox.storage.rotate import rotate
 from chatbox.tasks import Tasks
 
 log = structlog.get_logger(component="app")
@@ -54,7 +56,8 @@ class App:
         self.config = config
         self.metrics = Metrics()
         self.tasks = Tasks()
-        self.storage = EncryptedStorage(open_storage(config.store_url), config.keyring)
+        self._cells = open_storage(config.store_url)
+        self.storage = EncryptedStorage(self._cells, config.keyring)
         limiters = {
             FRAMES: SlidingWindow(config.rate_limit, 60.0),
             shares.LIMIT: SlidingWindow(60, 60.0),
@@ -121,6 +124,18 @@ class App:
         self.tasks.keep(self.housekeeping.run, "housekeeping")
         self.tasks.keep(self.health.watch_loop, "loop lag")
         self.tasks.keep(self.health.watch_providers, "providers")
+        if len(self.config.keyring) > 1:
+            self.tasks.start(self._rotate_keys(), "key rotation")
+
+    async def _rotate_keys(self) -> None:
+        """While older keys are configured, renew what they sealed; then they may go."""
+        keyring = self.config.keyring
+        try:
+            renewed = await rotate(self._cells, keyring, lambda _: None)
+        except StorageError as error:
+            log.error("keys not rotated; the older ones stay needed", key=keyring.current, error=str(error))
+        else:
+            log.info("keys rotated; the older ones may go", key=keyring.current, renewed=renewed)
 
     def _build_chat(self) -> Chat:
         config = self.config

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import aiohttp
 import msgspec
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
@@ -76,22 +75,34 @@ class KeySet:
             try:
                 self._keys = by_algorithm(await fetched(self._url))
                 self._fetched = self._clock()
-            except (aiohttp.ClientError, TimeoutError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+            except (OSError, ValueError, RecursionError, msgspec.MsgspecError) as error:
                 log.error("the keys of tokens could not be fetched", error=f"{type(error).__name__}: {error}")
 
 
 async def fetched(url: str) -> bytes:
-    """The body of a JWKS, at most ``MAX_BYTES``. No redirects are followed. Raises aiohttp's errors, ``ValueError``."""
+    """The body of a JWKS, at most ``MAX_BYTES``. No redirects are followed. Raises ``OSError``, ``ValueError``."""
+    import aiohttp
+
     timeout = aiohttp.ClientTimeout(total=TIMEOUT)
-    async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url, allow_redirects=False) as response:
-        if response.status != 200:
-            raise ValueError(f"status {response.status}")
-        body = bytearray()
-        async for chunk in response.content.iter_any():
-            body += chunk
-            if len(body) > MAX_BYTES:
-                raise ValueError("too big")
-        return bytes(body)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.get(url, allow_redirects=False) as response,
+        ):
+            if response.status != 200:
+                raise ValueError(f"status {response.status}")
+            return await bounded(response.content.iter_any())
+    except aiohttp.ClientError as error:
+        raise OSError(f"{type(error).__name__}: {error}") from error
+
+
+async def bounded(chunks: AsyncIterator[bytes]) -> bytes:
+    body = bytearray()
+    async for chunk in chunks:
+        body += chunk
+        if len(body) > MAX_BYTES:
+            raise ValueError("too big")
+    return bytes(body)
 
 
 class Document(msgspec.Struct, frozen=True):

@@ -51,6 +51,9 @@ class Keyring:
     def __contains__(self, key_id: str) -> bool:
         return key_id in self._ciphers
 
+    def __len__(self) -> int:
+        return len(self._ciphers)
+
     def encrypt(self, plain: bytes, bound: bytes) -> str:
         """Seal under the current key. ``bound`` is the associated data."""
         nonce = secrets.token_bytes(_NONCE)

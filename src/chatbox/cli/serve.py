@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 
-from chatbox import server
 from chatbox.auth import mint
 from chatbox.cli.failure import address_taken
 from chatbox.cli.options import ConfigFile, Dev, load, with_settings
@@ -42,6 +41,8 @@ def serve(
 
 
 def _serve(config: Config, open_page: bool) -> None:
+    from chatbox import server
+
     def ready(port: int) -> None:
         if config.development:
             link = demo_link(config, port)
