@@ -123,7 +123,8 @@ async def retell(chat: ChatPage, asked: list[str], answered: str | None = None) 
                 Object.assign(message, { content, generation: message.generation + 1, revision: message.revision + 1 });
             for (const [index, text] of asked.entries()) change(said("user").at(index - asked.length), text);
             if (answered) change(said("ai").at(-1), answered);
-            for (const session of page.sessions.items) if (session.name.startsWith("/")) session.name = asked[0];
+            const named = (session) => (session.name.startsWith("/") ? { ...session, name: asked[0] } : session);
+            page.sessions.items = page.sessions.items.map(named);
             page.chat.facts.name = asked[0];
             page.chat.dismiss();
         }""",
@@ -140,14 +141,14 @@ async def show_list(studio: Studio, chat: ChatPage) -> None:
 async def streaming(studio: Studio) -> None:
     async with studio.person() as person:
         chat = await person.open()
-        await chat.say("/slow 1500 " + "nothing yet")
+        await chat.say("/slow 9000 nothing yet")
         await expect(chat.page.get_by_role("img", name="The answer is on its way")).to_be_visible()
         await expect(chat.rows.or_(chat.page.locator("chatbox-header")).first).to_be_visible()
         await retell(chat, ["What is a river?"])
         await studio.shoot(chat, "waiting")
     async with studio.person() as person:
         chat = await person.open()
-        await chat.say("/slow 50 " + "A river is never the same twice, and neither is the walk along it. " * 3)
+        await chat.say("/slow 60 " + "A river is never the same twice, and neither is the walk along it. " * 9)
         await expect(chat.answers.last).to_contain_text("the walk along it. A river is never")
         await retell(chat, ["What is a river?"])
         await studio.shoot(chat, "streaming")
@@ -192,6 +193,14 @@ async def shared(studio: Studio) -> None:
         address = await chat.page.get_by_label("Public link").input_value()
         await chat.page.goto(address)
         await expect(chat.answers).to_have_count(2)
+        await chat.page.evaluate(
+            """() => {
+                const view = document.querySelector("chatbox-app").shadowRoot.querySelector("chatbox-shared");
+                const [, , question, answer] = view.messages;
+                view.name = question.content = "How do I write Markdown?";
+                view.messages = [{ ...question }, answer];
+            }"""
+        )
         await studio.shoot(chat, "shared")
 
 

@@ -111,7 +111,6 @@ async def test_the_drawer_takes_the_focus_and_gives_it_back(server: Server, chro
     opener = chat.page.get_by_role("button", name="Show conversations")
     await opener.click()
     await expect(chat.page.get_by_role("button", name="Close conversations")).to_be_focused()
-    await expect(chat.field).to_have_count(0)  # out of reach, for a screen reader too
     await chat.page.keyboard.press("Escape")
     await expect(opener).to_be_focused()
     await context.close()

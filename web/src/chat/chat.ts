@@ -10,7 +10,6 @@ import { Typing } from "./typing";
 /** History: being read, here, or unreadable. */
 export type Reading = "reading" | "read" | "failed";
 
-const TYPING_EVERY = 3_000;
 /** After so many gaps without progress between them, the whole conversation is read again. */
 const GAPS = 3;
 
@@ -30,7 +29,6 @@ export class Chat implements ConnectionEvents {
   private readonly outbox: Outbox;
   private readonly typing: Typing;
   private gaps = 0;
-  private typedAt = 0;
   private told = false;
   private loadingEarlier = false;
   private readonly timers = new Set<ReturnType<typeof setTimeout>>();
@@ -90,7 +88,7 @@ export class Chat implements ConnectionEvents {
   say(content: string): void {
     const at = new Date().toISOString();
     const id = this.enqueue({ type: "user_message", content }, at);
-    this.typedAt = 0;
+    this.typing.rest();
     this.log.addUnsent(unsent(id, content, at));
     this.touch();
   }
@@ -107,7 +105,6 @@ export class Chat implements ConnectionEvents {
   selectModel(id: string): void {
     this.facts.modelId = id;
     this.enqueue({ type: "model_select", model_id: id });
-    this.touch();
   }
 
   askForHelp(): void {
@@ -119,9 +116,7 @@ export class Chat implements ConnectionEvents {
   }
 
   typed(): void {
-    if (Date.now() - this.typedAt < TYPING_EVERY) return;
-    this.typedAt = Date.now();
-    this.connection.send({ type: "typing_indicator" });
+    if (this.typing.due()) this.connection.send({ type: "typing_indicator" });
   }
 
   /** Send a refused message again, as a new one: the server may know the old id. */
@@ -262,6 +257,7 @@ export class Chat implements ConnectionEvents {
     // A command that comes late does harm; a message does not.
     if (this.connection.send(waiting.frame) || command.type === "user_message") this.outbox.add(waiting);
     else this.problem = "UNREACHABLE";
+    this.touch();
     return message_id;
   }
 

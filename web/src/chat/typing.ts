@@ -1,9 +1,11 @@
 const LASTS = 6_000;
+const EVERY = 3_000;
 
-/** Whether somebody else types in this conversation: true for a while after each sign. */
+/** Who types in this conversation: somebody else, for a while after each sign, and when to tell that this reader does. */
 export class Typing {
   active = false;
   private timer: ReturnType<typeof setTimeout> | undefined;
+  private toldAt = -Infinity;
 
   constructor(private readonly changed: () => void) {}
 
@@ -19,5 +21,17 @@ export class Typing {
   clear(): void {
     this.active = false;
     clearTimeout(this.timer);
+  }
+
+  /** Whether the others should be told now that this reader types; true at most once in a while. */
+  due(): boolean {
+    if (Date.now() - this.toldAt < EVERY) return false;
+    this.toldAt = Date.now();
+    return true;
+  }
+
+  /** This reader has sent what was typed. */
+  rest(): void {
+    this.toldAt = -Infinity;
   }
 }

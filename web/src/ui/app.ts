@@ -102,7 +102,7 @@ export class App extends LitElement {
     if (!chat || !sessions) return html``;
     return html`<div class="frame" @command=${(event: CustomEvent<CommandDetail>) => this.obey(event.detail)}>
         ${this.narrow ? nothing : html`<nav aria-label=${t("conversations")}>${this.renderSide(false)}</nav>`}
-        <main ?inert=${this.narrow && this.drawer}>
+        <main>
           <chatbox-chat
             .chat=${chat}
             .session=${sessions.find(chat.sessionId)}
@@ -144,8 +144,12 @@ export class App extends LitElement {
     const onKey = (event: KeyboardEvent): void => {
       if (event.key === "Escape" && !event.defaultPrevented) this.closeDrawer();
     };
+    // What the drawer covers is not worked behind it.
+    const onLeave = ({ relatedTarget }: FocusEvent): void => {
+      if (relatedTarget instanceof Element && relatedTarget.closest("main")) this.drawer = false;
+    };
     return html`<div class="veil" @click=${() => this.closeDrawer()}></div>
-      <nav class="drawer" aria-label=${t("conversations")} @keydown=${onKey}>${this.renderSide(true)}</nav>`;
+      <nav class="drawer" aria-label=${t("conversations")} @keydown=${onKey} @focusout=${onLeave}>${this.renderSide(true)}</nav>`;
   }
 
   private renderToast(): TemplateResult {
