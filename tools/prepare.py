@@ -104,7 +104,8 @@ def install_packages(level: str) -> None:
         pip: list[str | Path] = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
         step("Installing uv", [*pip, "--require-hashes", "-r", LOCKS / "bootstrap.lock"])
         bootstrap.set()
-    step(f"Installing Python packages ({level})", [*UV_INSTALL, "--require-hashes", "-r", LOCKS / f"{level}.lock"])
+    locked: list[str | Path] = ["--require-hashes", "--compile-bytecode", "-r", LOCKS / f"{level}.lock"]
+    step(f"Installing Python packages ({level})", [*UV_INSTALL, *locked])
     wanted.set()
 
 
