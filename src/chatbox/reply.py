@@ -330,7 +330,8 @@ class Replies:
             return await self._storage.get(session.id) or session
         await self._publish(stored)
         await self._backplane.finish(session.id, answer_id)
-        log.warning("an unfinished answer was closed", session=session.id, characters=len(content))
+        if stored.fresh:
+            log.warning("an unfinished answer was closed", session=session.id, characters=len(content))
         return stored.session
 
     async def _publish(self, stored: Appended) -> None:
