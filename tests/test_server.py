@@ -36,15 +36,16 @@ async def test_a_stopping_server_tells_its_clients_finishes_its_answers_and_clos
 async def test_an_answer_that_does_not_end_by_the_deadline_is_interrupted_and_kept(tmp_path):
     async with running(tmp_path) as live, live.socket() as ann:
         session_id = (await ann.next())["session_id"]
-        await ann.say("user_message", message_id="m", content="/long 100000")
+        await ann.say("user_message", message_id="m", content="/stall 3")
         await ann.next("ai_response")
         started = time.monotonic()
-        await live.app.drain(1.0)
+        stopping = asyncio.create_task(live.app.drain(4.0))
+        assert await ann.closed(patience=20) == Close.DRAINING
+        await stopping
         assert time.monotonic() - started < 20
         _, body = await live.call("GET", f"/sessions/{session_id}")
         assert body["messages"][-1]["metadata"]["finish_reason"] == "interrupted"
         assert body["messages"][-1]["content"]
-        assert await ann.closed() == Close.DRAINING
 
 
 async def test_a_draining_server_refuses_sockets_and_says_it_is_not_ready(tmp_path):
