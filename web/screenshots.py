@@ -198,7 +198,7 @@ async def shared(studio: Studio) -> None:
                 const view = document.querySelector("chatbox-app").shadowRoot.querySelector("chatbox-shared");
                 const [, , question, answer] = view.messages;
                 view.name = question.content = "How do I write Markdown?";
-                view.messages = [{ ...question }, answer];
+                view.messages = [{ ...question }, { ...answer, generation: 1 }];
             }"""
         )
         await studio.shoot(chat, "shared")
