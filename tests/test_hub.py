@@ -6,6 +6,7 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from chatbox.allowance import FRAMES
 from chatbox.backplane.base import Removed, Signal
@@ -15,8 +16,10 @@ from chatbox.hub import Hub, Position, Replay
 from chatbox.limits import SlidingWindow
 from chatbox.llm.base import End, Piece
 from chatbox.protocol import AskHelp, connection_status
+from chatbox.room import Room
 from chatbox.session import STEP, Kind
 from chatbox.storage.memory import MemoryStorage
+from tests.mutants import found
 from tests.storage.values import entry, session
 from tests.world import Ear, Failing, Scripted, World, world
 
@@ -234,6 +237,29 @@ class Bus(MemoryBackplane):
 @given(st.integers(0, 10_000))
 def test_lost_doubled_and_reordered_events_are_not_seen_by_anyone(seed):
     asyncio.run(through_a_bad_bus(Bus(random.Random(seed))))
+
+
+class Trusting(Room):
+    """Takes every piece as the next one."""
+
+    def _piece(self, piece):
+        if piece.seq > self.position and (answer := self._answer_of(piece)):
+            self._pass_piece(answer, piece)
+
+
+class Believing(Room):
+    """Takes every entry as the next one, whatever piece it says comes before it."""
+
+    def _stored(self, event):
+        super()._stored(replace(event, after=0))
+
+
+@pytest.mark.parametrize("room", [Trusting, Believing])
+def test_a_room_that_does_not_look_for_gaps_would_be_found(room, monkeypatch):
+    monkeypatch.setattr("chatbox.hub.Room", room)
+    with found():
+        for seed in range(300):
+            asyncio.run(through_a_bad_bus(Bus(random.Random(seed))))
 
 
 async def through_a_bad_bus(bus, hub=Hub):

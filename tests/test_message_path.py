@@ -317,5 +317,5 @@ async def test_nothing_is_left_when_everyone_has_gone():
         assert here.hub.active == 0
         assert here.backplane._listening == {}
         assert here.backplane._answers == {}
-        assert here.allowance._asking == {}
+        assert here.allowance._asking == here.replies._by_user == {}
         assert not here.sessions._locks

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 
 import msgspec
@@ -117,6 +118,7 @@ class Replies:
         self._tasks = tasks
         self._writer = Writer(storage, backplane, limits, metrics, tasks)
         self._running: dict[str, Reply] = {}
+        self._by_user: defaultdict[str, set[str]] = defaultdict(set)
         self._draining = False
 
     def __len__(self) -> int:
@@ -131,7 +133,7 @@ class Replies:
 
     def sessions(self, user_id: str) -> set[str]:
         """The user's sessions that are being answered."""
-        return {reply.session_id for reply in self._running.values() if reply.user_id == user_id}
+        return set(self._by_user.get(user_id, ()))
 
     def wake(self, session: Session) -> None:
         """Answer what the session's log asks: now, or when the running answer is done."""
@@ -140,6 +142,7 @@ class Replies:
             reply.woken = True
         elif not self._draining:
             reply = self._running[session.id] = Reply(session.id, session.user_id)
+            self._by_user[session.user_id].add(session.id)
             self._tasks.start(self._run(reply), f"reply {session.id}")
 
     async def look(self, session: Session) -> None:
@@ -205,8 +208,15 @@ class Replies:
             log.error("an answer can't be given", error=str(error))
             await self._complain(reply.session_id, DatabaseUnavailable("The answer can't be given now. Try again."))
         finally:
-            del self._running[reply.session_id]
+            self._forget(reply)
             reply.idle.set()
+
+    def _forget(self, reply: Reply) -> None:
+        del self._running[reply.session_id]
+        sessions = self._by_user[reply.user_id]
+        sessions.discard(reply.session_id)
+        if not sessions:
+            del self._by_user[reply.user_id]
 
     async def _answer(self, reply: Reply) -> None:
         """Run one turn, from the question in the log to the stored answer."""

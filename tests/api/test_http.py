@@ -5,6 +5,7 @@ import itertools
 import json
 import re
 
+import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
@@ -297,6 +298,12 @@ async def test_the_page_may_be_framed_by_the_allowed_origins_only_and_names_its_
     _, headers, _ = await raw(live, "GET", f"/{script}", user=None)
     assert headers["Cache-Control"] == "public, max-age=31536000, immutable"
     assert headers["Cross-Origin-Resource-Policy"] == "cross-origin"
+
+
+async def test_a_socket_where_there_is_none_is_refused(live):
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        await live.session.ws_connect(f"{live.http}/nothing")
+    assert refused.value.status == 403
 
 
 async def test_the_bare_prefix_leads_to_the_page(live):
