@@ -1,7 +1,7 @@
 """With ``--readiness FILE``: what the tests of the numbered issues did, outcomes and Hypothesis examples run.
 
-A test is one of an issue's by ``@pytest.mark.readiness(issue=N)``; with ``mutant=True`` it shows that the issue's
-checks fail on an implementation that has the defect.
+A test is one of an issue's by ``@pytest.mark.readiness(issue=N)``. One whose name ends in ``would_be_found`` keeps a
+mutant: an implementation with the issue's defect, on which the checks have to fail.
 """
 
 from __future__ import annotations
@@ -32,13 +32,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Issues travel with the reports, so that they reach the controller from xdist's workers too."""
     for item in items:
-        marks = [mark.kwargs for mark in item.iter_markers("readiness")]
-        issues = sorted({mark["issue"] for mark in marks})
+        issues = sorted({mark.kwargs["issue"] for mark in item.iter_markers("readiness")})
         if unknown := set(issues) - NUMBERS:
             raise pytest.UsageError(f"{item.nodeid} names readiness issues that do not exist: {unknown}")
         if issues:
             item.user_properties.append(("readiness", issues))
-            item.user_properties.append(("mutant", any(mark.get("mutant") for mark in marks)))
+            item.user_properties.append(("mutant", item.name.partition("[")[0].endswith("would_be_found")))
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)

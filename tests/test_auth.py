@@ -659,7 +659,7 @@ class EmptyMeansAll(Origins):
         return not self._allowed or super().allows(origin)
 
 
-@pytest.mark.readiness(issue=13, mutant=True)
+@pytest.mark.readiness(issue=13)
 def test_an_empty_list_that_allows_everyone_would_be_found() -> None:
     with mutants.found():
         check_empty_list("https://evil.example", EmptyMeansAll)
@@ -782,7 +782,7 @@ class ChangedInPlace(Origins):
             self._allowed.add(origin)
 
 
-@pytest.mark.readiness(issue=13, mutant=True)
+@pytest.mark.readiness(issue=13)
 def test_a_list_that_is_changed_in_place_would_be_found() -> None:
     with mutants.found():
         check_replacing(["https://a.example"], ["https://a.example", "https://b.example"], False, ChangedInPlace)

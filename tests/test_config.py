@@ -253,14 +253,14 @@ class LoadedUpToTheFirstProblem(Config):
             raise ConfigError(error.problems[:1]) from None
 
 
-@pytest.mark.readiness(issue=19, mutant=True)
+@pytest.mark.readiness(issue=19)
 @pytest.mark.parametrize("mutant", [LoadedAsItCame, LoadedUpToTheFirstProblem])
 def test_a_configuration_that_is_not_validated_as_a_whole_would_be_found(mutant: type[Config]) -> None:
     with mutants.found():
         check_loading_validates(mutant)
 
 
-@pytest.mark.readiness(issue=19, mutant=True)
+@pytest.mark.readiness(issue=19)
 def test_rules_between_settings_that_are_not_asked_for_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config_module, "broken", lambda settings, providers: ())
     with mutants.found():
@@ -472,7 +472,7 @@ def test_a_weak_jwt_secret_is_refused_with_how_to_make_a_strong_one(secret: str)
     check_weak_secret(secret)
 
 
-@pytest.mark.readiness(issue=17, mutant=True)
+@pytest.mark.readiness(issue=17)
 def test_a_start_that_only_asks_whether_there_is_a_secret_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rules, "weakness", lambda secret: "")
     monkeypatch.setattr(rules, "MIN_LENGTH", 1)
@@ -481,7 +481,7 @@ def test_a_start_that_only_asks_whether_there_is_a_secret_would_be_found(monkeyp
             check_weak_secret(secret)
 
 
-@pytest.mark.readiness(issue=17, mutant=True)
+@pytest.mark.readiness(issue=17)
 def test_a_start_that_only_counts_a_secrets_characters_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rules, "weakness", lambda secret: "" if len(secret) >= MIN_LENGTH else "too short")
     with mutants.found():
@@ -541,7 +541,7 @@ def test_production_does_not_start_with_a_placeholder(name: str, value: str) -> 
     check_placeholder(name, value)
 
 
-@pytest.mark.readiness(issue=6, mutant=True)
+@pytest.mark.readiness(issue=6)
 def test_a_start_that_takes_placeholders_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rules, "unfilled", lambda settings, providers: ())
     for name, value in PLACEHOLDERS:

@@ -194,7 +194,7 @@ async def test_a_bad_frame_gets_its_error_and_the_socket_stays(live):
     await check_frames(live)
 
 
-@pytest.mark.readiness(issue=7, mutant=True)
+@pytest.mark.readiness(issue=7)
 async def test_a_socket_that_handles_frames_before_they_are_validated_would_be_found(live, monkeypatch):
     def unchecked(text):
         return Say(message_id="m", content=str(json.loads(text)["content"]))
@@ -204,7 +204,7 @@ async def test_a_socket_that_handles_frames_before_they_are_validated_would_be_f
         await check_frames(live)
 
 
-@pytest.mark.readiness(issue=7, mutant=True)
+@pytest.mark.readiness(issue=7)
 async def test_a_socket_that_does_not_clean_what_it_hears_would_be_found(live, monkeypatch):
     monkeypatch.setattr("chatbox.protocol.clean", lambda text: text)
     with mutants.found():

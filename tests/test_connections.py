@@ -130,8 +130,8 @@ class CleanupWithoutCompare(Connections):
         self._clients.pop((socket.user_id, socket.session_id, socket.client), None)
 
 
-@pytest.mark.readiness(issue=3, mutant=True)
-def test_a_clean_up_that_does_not_compare_is_found():
+@pytest.mark.readiness(issue=3)
+def test_a_clean_up_that_does_not_compare_would_be_found():
     assert not late_cleanup_keeps_the_newer_socket(lambda: CleanupWithoutCompare(100, 10, Metrics()))
 
 
@@ -279,14 +279,14 @@ def defective(kind):
     return lambda: kind(1000, 1000, Metrics())
 
 
-@pytest.mark.readiness(issue=15, mutant=True)
+@pytest.mark.readiness(issue=15)
 async def test_sockets_closed_one_by_one_would_be_found():
     with mutants.found():
         async with asyncio.timeout(0.5):
             await check_side_by_side(2, defective(ClosesOneByOne))
 
 
-@pytest.mark.readiness(issue=15, mutant=True)
+@pytest.mark.readiness(issue=15)
 @pytest.mark.parametrize("kind", [ForgetsItsDeadline, DropsNobody])
 async def test_a_shutdown_that_ignores_its_deadline_would_be_found(kind):
     with mutants.found():

@@ -126,7 +126,7 @@ class KeepsEvents(SlidingWindow):
         return 0.0
 
 
-@pytest.mark.readiness(issue=11, mutant=True)
+@pytest.mark.readiness(issue=11)
 def test_a_limiter_that_never_forgets_who_came_would_be_found() -> None:
     with mutants.found():
         check_sweep(NeverSweeps)
@@ -134,7 +134,7 @@ def test_a_limiter_that_never_forgets_who_came_would_be_found() -> None:
         check_memory(NeverSweeps, hits=10_000, keys=10_000, bound=1_000_000)
 
 
-@pytest.mark.readiness(issue=11, mutant=True)
+@pytest.mark.readiness(issue=11)
 def test_a_limiter_that_keeps_every_event_would_be_found() -> None:
     with mutants.found():
         check_memory(KeepsEvents, hits=10_000, keys=1, bound=10_000)

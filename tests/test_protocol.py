@@ -138,14 +138,14 @@ def escaping(text):
     return Say(message_id=said.message_id, content=html.escape(said.content))
 
 
-@pytest.mark.readiness(issue=7, mutant=True)
+@pytest.mark.readiness(issue=7)
 @pytest.mark.parametrize(("reading", "content"), [(unchecked, " x\0"), (unchecked, "\0"), (escaping, "a & b")])
 def test_text_that_is_not_cleaned_or_is_escaped_would_be_found(reading, content):
     with mutants.found():
         check_cleaned(content, reading)
 
 
-@pytest.mark.readiness(issue=7, mutant=True)
+@pytest.mark.readiness(issue=7)
 def test_frames_that_are_not_validated_would_be_found():
     for frame in WRONG:
         with mutants.found():

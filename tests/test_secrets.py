@@ -118,7 +118,7 @@ UNFILLED = {
 }
 
 
-@pytest.mark.readiness(issue=6, mutant=True)
+@pytest.mark.readiness(issue=6)
 @pytest.mark.parametrize("name", UNFILLED)
 def test_a_manifest_with_placeholders_would_be_found(tmp_path: Path, name: str) -> None:
     file = tmp_path / name

@@ -181,20 +181,20 @@ UNCHECKED = main_but(
 DEAF = main_but("from chatbox.server import Server; Server._signalled = lambda self, opening: None")
 
 
-@pytest.mark.readiness(issue=5, mutant=True)
+@pytest.mark.readiness(issue=5)
 async def test_a_program_that_only_waits_for_signals_would_be_found(tmp_path):
     with mutants.found():
         await check_life(tmp_path, signal.SIGTERM, ONLY_WAITS, patience=1)
 
 
-@pytest.mark.readiness(issue=5, mutant=True)
-@pytest.mark.readiness(issue=19, mutant=True)
+@pytest.mark.readiness(issue=5)
+@pytest.mark.readiness(issue=19)
 async def test_a_program_that_serves_without_checking_its_settings_would_be_found(tmp_path):
     with mutants.found():
         await check_settings_first(tmp_path, UNCHECKED)
 
 
-@pytest.mark.readiness(issue=5, mutant=True)
+@pytest.mark.readiness(issue=5)
 async def test_a_program_that_does_not_stop_would_be_found(tmp_path):
     server = Process(tmp_path)
     async with server.running(DEAF):

@@ -78,7 +78,7 @@ def test_an_entry_without_a_response_time_leaves_the_window_alone(times: list[in
     assert apply(session, message(at), Change(tokens=1)).response_times == session.response_times
 
 
-@pytest.mark.readiness(issue=12, mutant=True)
+@pytest.mark.readiness(issue=12)
 def test_response_times_without_bound_would_be_found() -> None:
     def unbounded(session: Session, _: Entry, change: Change) -> Session:
         return replace(session, response_times=[*session.response_times, change.response_ms])

@@ -1,12 +1,15 @@
 """Print the readiness table: python tools/readiness_table.py FILE... (what `pytest --readiness FILE` wrote)
 
-Beside the first file it leaves the table as readiness.json and readiness.md. Exits with 1 unless each issue has tests,
-all of them passed, its properties ran their examples, and a mutant with its defect was found.
+Beside the first file it leaves the table as readiness.json and readiness.md; with UPDATE_REFERENCE=1 it goes into
+docs/reference/readiness.md too. Exits with 1 unless each issue has tests, all of them passed, its properties ran their
+examples, and a mutant with its defect was found.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import re
 import sys
 from collections.abc import Sequence
 from functools import cached_property
@@ -17,6 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from chatbox.readiness.issues import ISSUES, Issue
+
+PAGE = Path(__file__).parent.parent / "docs" / "reference" / "readiness.md"
 
 LEAST_EXAMPLES = 100
 LEAST_PROPERTIES = 25
@@ -59,7 +64,7 @@ class Row:
 
     def __init__(self, issue: Issue, tests: dict[str, Test]) -> None:
         self.issue = issue
-        self._tests = tests
+        self.tests = tests
         self._mutants = [test for test in tests.values() if test["mutant"]]
         self._properties = {name: test for name, test in tests.items() if test["examples"] and not test["mutant"]}
 
@@ -71,7 +76,7 @@ class Row:
     def counts(self) -> tuple[int, ...]:
         """Tests, properties, examples, mutants found."""
         examples: int = sum(sum(test["examples"]) for test in self._properties.values())
-        return len(self._tests), self.properties, examples, sum(test["outcome"] == "passed" for test in self._mutants)
+        return len(self.tests), self.properties, examples, sum(test["outcome"] == "passed" for test in self._mutants)
 
     @property
     def status(self) -> str:
@@ -80,11 +85,11 @@ class Row:
     @cached_property
     def problem(self) -> str:
         """Why the issue is not shown to be settled; empty when it is."""
-        outcomes = {name: test["outcome"] for name, test in self._tests.items() if test["outcome"] != "passed"}
+        outcomes = {name: test["outcome"] for name, test in self.tests.items() if test["outcome"] != "passed"}
         short = [function(name) for name, test in self._properties.items() if min(test["examples"]) < LEAST_EXAMPLES]
         if self._later:
             return ""
-        if not self._tests:
+        if not self.tests:
             return "no tests"
         if outcomes:
             return "; ".join(f"{name} {outcome}" for name, outcome in outcomes.items())
@@ -96,7 +101,7 @@ class Row:
 
     @property
     def _later(self) -> bool:
-        return self.issue.number in LATER and not self._tests
+        return self.issue.number in LATER and not self.tests
 
     @property
     def cells(self) -> tuple[object, ...]:
@@ -109,7 +114,9 @@ def function(name: str) -> str:
 
 
 def totals(rows: Sequence[Row]) -> tuple[object, ...]:
-    return ("", "", "all", *map(sum, zip(*(row.counts for row in rows), strict=True)), "")
+    """All issues together; a test of two of them counts once."""
+    everything = Row(rows[0].issue, {name: test for row in rows for name, test in row.tests.items()})
+    return ("", "", "all", *everything.counts, "")
 
 
 def drawn(rows: Sequence[Row]) -> Table:
@@ -139,7 +146,10 @@ def write(rows: Sequence[Row], problems: Sequence[str], folder: Path) -> None:
         *(row.cells for row in rows),
         totals(rows),
     )
-    (folder / "readiness.md").write_text("".join(f"| {' | '.join(map(str, line))} |\n" for line in lines))
+    text = "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
+    (folder / "readiness.md").write_text(text)
+    if os.environ.get("UPDATE_REFERENCE"):
+        PAGE.write_text(re.sub(r"(?m)^\| N \|.*\n(?:\|.*\n)*", lambda _: text, PAGE.read_text()))
 
 
 if __name__ == "__main__":

@@ -231,6 +231,6 @@ class Unlocked(MemoryStorage):
         return first and second and replace(second, last_index=first.last_index)
 
 
-@pytest.mark.readiness(issue=10, mutant=True)
+@pytest.mark.readiness(issue=10)
 async def test_a_session_read_field_by_field_would_be_found() -> None:
     assert await torn_snapshots(Unlocked()) > 0

@@ -160,21 +160,21 @@ async def retried(storage: Storage, message: Entry, on: Callable[[Exception], bo
     raise AssertionError("it returns or raises")
 
 
-@pytest.mark.readiness(issue=9, mutant=True)
+@pytest.mark.readiness(issue=9)
 @pytest.mark.parametrize("mutant", [once, by_text])
 def test_a_store_that_is_not_asked_again_would_be_found(mutant: Storing) -> None:
     with mutants.found():
         check_transient(["disk I/O error"], late=False, store=mutant)
 
 
-@pytest.mark.readiness(issue=9, mutant=True)
+@pytest.mark.readiness(issue=9)
 @pytest.mark.parametrize("mutant", [by_text, whatever_happens])
 def test_a_permanent_error_that_is_tried_again_would_be_found(mutant: Storing) -> None:
     with mutants.found():
         check_permanent([], StorageCorrupt("the page of a locked table is damaged"), mutant)
 
 
-@pytest.mark.readiness(issue=9, mutant=True)
+@pytest.mark.readiness(issue=9)
 @pytest.mark.parametrize("mutant", [without_backing_off, without_a_cap])
 def test_waits_that_do_not_grow_or_have_no_cap_would_be_found(mutant: Storing) -> None:
     with mutants.found():
