@@ -7,10 +7,12 @@ import pytest
 
 from chatbox import health
 from chatbox.connections import Connections
-from chatbox.errors import ProviderUnreachable, StorageCorrupt
+from chatbox.errors import ProviderUnreachable
 from chatbox.health import Health
 from chatbox.metrics import Metrics
+from chatbox.storage.encrypted import EncryptedStorage
 from chatbox.storage.memory import MemoryStorage
+from tests.storage.values import ring
 from tests.world import Failing, Scripted
 
 
@@ -29,7 +31,6 @@ async def test_a_process_that_can_work_is_ready(storage, connections):
     assert ready
     assert checks == {
         "store": "ok",
-        "keys": "ok",
         "loop": "ok",
         "draining": False,
         "providers": {"echo": "not checked yet"},
@@ -47,9 +48,11 @@ async def test_a_store_that_fails_is_told_and_its_recovery_too(storage, connecti
 
 
 async def test_keys_that_do_not_fit_what_is_stored_are_told(storage, connections):
-    storage.down, storage.error = {"find"}, lambda: StorageCorrupt("another key")
-    ready, checks = await Health(storage, {}, connections).ready()
-    assert (ready, checks["keys"]) == (False, "StorageCorrupt")
+    async with EncryptedStorage(storage.inner, ring("old")):
+        pass
+    other = EncryptedStorage(storage.inner, ring("new"))
+    ready, checks = await Health(other, {}, connections).ready()
+    assert (ready, checks["store"]) == (False, "StorageCorrupt")
 
 
 async def test_a_store_that_does_not_answer_is_told(connections, monkeypatch):
@@ -73,7 +76,7 @@ async def test_a_draining_process_is_not_ready(storage, connections):
 async def test_many_askers_at_once_cost_one_look(storage, connections):
     told = Health(storage, {}, connections)
     answers = await asyncio.gather(*[told.ready() for _ in range(50)])
-    assert storage.calls == ["check", "find"]
+    assert storage.calls == ["check"]
     assert all(answer == answers[0] for answer in answers)
 
 

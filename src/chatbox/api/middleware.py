@@ -63,7 +63,8 @@ class Surroundings:
         """What answers this request."""
         if self._hosts is not None and host_of(scope) not in self._hosts:
             return _answer(NotFound("This host is not served here."), 421)
-        if int(_header(scope, b"content-length") or 0) > self._max_body:
+        length = _header(scope, b"content-length")
+        if length.isdecimal() and int(length) > self._max_body:
             return _answer(InvalidFormat(TOO_LARGE), 413)
         return self._app
 

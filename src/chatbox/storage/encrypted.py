@@ -64,6 +64,7 @@ class EncryptedStorage(Storage):
 
     async def check(self) -> None:
         await self._inner.check()
+        await self._check_keys()
 
     async def __aenter__(self) -> Self:
         await self._inner.__aenter__()
