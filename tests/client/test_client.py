@@ -7,7 +7,10 @@ import random
 import time
 from contextlib import asynccontextmanager
 
+import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from chatbox.client import (
     Answer,
@@ -22,9 +25,20 @@ from chatbox.client import (
     Reset,
     Typing,
 )
-from chatbox.errors import Conflict, Ended, Forbidden, InvalidFormat, InvalidToken, MissingField, NotFound, Replaced
+from chatbox.errors import (
+    Conflict,
+    ConnectionLost,
+    Ended,
+    Forbidden,
+    InvalidFormat,
+    InvalidToken,
+    MissingField,
+    NotFound,
+    Replaced,
+)
 from chatbox.limits import SlidingWindow
 from chatbox.protocol import MAX_CONTENT, Close
+from chatbox.session import Change, Entry, Kind, Sender, Session, new_id, now_ms
 from tests.live import running, token
 from tests.proxy import Proxy
 
@@ -429,6 +443,9 @@ async def test_sessions_by_http(live):
         api, session_id = chat.api, chat.position.session_id
         assert (await api.rename(session_id, "Capitals")).name == "Capitals"
         assert [session.id async for session in api.all_sessions(q="capi")] == [session_id]
+        assert [message.frame.type for message in (await api.conversation(session_id)).messages] == [
+            "user_message", "ai_response", "notification",
+        ]  # fmt: skip
         page = await api.conversation(session_id)
         assert [message.sender for message in page.messages] == ["user", "ai", "system"]
         assert await api.share(session_id) == await api.share(session_id)
@@ -472,3 +489,50 @@ async def test_a_hundred_clients_come_back_after_the_line_was_cut(live, proxy):
             await asyncio.sleep(0.2)
             proxy.cut()
         await asyncio.gather(*tasks)
+
+
+async def test_a_list_of_many_sessions_comes_page_by_page(live):
+    now = now_ms()
+    for number in range(120):
+        session = Session(id=new_id(), user_id="ann", epoch="e", start_time=now, last_activity=now + number)
+        await live.app.storage.create(session)
+        entry = Entry(
+            session_id=session.id, kind=Kind.NOTIFICATION, message_id="m", sender=Sender.SYSTEM, timestamp=now
+        )
+        await live.app.storage.append(entry, Change(name=f"session {number}"))
+    async with ChatClient(live.http, token=token(), session_id="new") as chat:
+        names = [session.name async for session in chat.api.all_sessions()]
+    assert sorted(names) == sorted(f"session {number}" for number in range(120))
+
+
+async def test_a_server_that_talks_nonsense_is_tried_again(live):
+    async def nonsense(request):
+        line = web.WebSocketResponse()
+        await line.prepare(request)
+        await line.send_str(next(answers))
+        await line.receive()
+        return line
+
+    answers = iter(["no frame", '{"type":"error","error":{"code":"DATABASE_ERROR","message":"try again"}}'])
+    app = web.Application()
+    app.router.add_get("/chatbox/ws", nonsense)
+    app.router.add_get("/chatbox/sessions", lambda _: web.json_response({"sessions": 5}))
+    async with TestServer(app) as server, ChatClient(str(server.make_url("/chatbox")), token="any") as chat:
+        seen = Seen(chat)
+        await seen.until(Disconnected, 2)
+        first, second = seen.of(Disconnected)[:2]
+        assert "no frame" in first.reason
+        assert second.reason == "try again"
+        with pytest.raises(ConnectionLost, match="not what was expected"):
+            await chat.api.sessions()
+        await server.close()
+        with pytest.raises(ConnectionLost, match="no answer"):
+            await chat.api.sessions()
+        seen.reading.cancel()
+
+
+async def test_an_app_may_share_one_http_session_among_clients(live):
+    async with aiohttp.ClientSession() as http:
+        async with ChatClient(live.http, token=token(), http=http) as chat:
+            await chat.ready()
+        assert not http.closed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from importlib import import_module
@@ -52,10 +53,13 @@ def main() -> None:
 
 
 def _leave_on_signals() -> None:
-    """While the server is being loaded, a signal ends the process as it ends the server: with exit code 0."""
+    """While the server is being loaded, a signal ends the process as it ends the server: with exit code 0.
+
+    At once, since nothing is open yet, and an exception may get lost in a module that is being imported.
+    """
 
     def leave(_number: int, _frame: object) -> NoReturn:
-        raise SystemExit(0)
+        os._exit(0)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, leave)

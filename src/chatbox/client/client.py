@@ -216,11 +216,9 @@ class ChatClient:
                 greeting = await socket.receive()
         except TimeoutError:
             raise ConnectionLost("the server said nothing") from None
-        missing = self._mirror.missing(greeting)
-        stored = (
-            await self.api.messages(greeting.session_id, after=missing.after, until=missing.until) if missing else []
-        )
-        for event in self._mirror.greet(greeting, [message.frame for message in stored]):
+        if greeting.type == "error":
+            raise ConnectionLost(greeting.error.message)
+        for event in self._mirror.greet(greeting, await self._missed(greeting)):
             self._inbox.put(event)
             if isinstance(event, Connected) and not self._connected.done():
                 self._connected.set_result(event)
