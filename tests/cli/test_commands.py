@@ -6,7 +6,6 @@ import asyncio
 import base64
 import json
 import re
-from pathlib import Path
 
 import pytest
 
@@ -18,8 +17,6 @@ from chatbox.errors import ConfigError, StorageLocked
 from chatbox.settings import specs
 from tests.live import SECRET, token
 from tests.processes import command, environment, serving
-
-PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "cli.md").read_text()
 
 
 @pytest.fixture
@@ -38,11 +35,10 @@ async def test_help_names_every_command_and_the_exit_codes(env):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-async def test_every_command_has_help_and_a_section_of_the_reference(env, name):
+async def test_every_command_has_help(env, name):
     code, out, _ = await command(name, "--help", env=env)
     assert code == 0
     assert f"Usage: chatbox {name}" in out
-    assert f"## chatbox {name}" in PAGE
 
 
 async def test_the_server_takes_every_setting_as_an_option(env):

@@ -513,10 +513,13 @@ async def test_a_server_that_talks_nonsense_is_tried_again(live):
         await line.receive()
         return line
 
+    async def unexpected(_request):
+        return web.json_response({"sessions": 5})
+
     answers = iter(["no frame", '{"type":"error","error":{"code":"DATABASE_ERROR","message":"try again"}}'])
     app = web.Application()
     app.router.add_get("/chatbox/ws", nonsense)
-    app.router.add_get("/chatbox/sessions", lambda _: web.json_response({"sessions": 5}))
+    app.router.add_get("/chatbox/sessions", unexpected)
     async with TestServer(app) as server, ChatClient(str(server.make_url("/chatbox")), token="any") as chat:
         seen = Seen(chat)
         await seen.until(Disconnected, 2)
