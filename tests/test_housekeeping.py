@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from chatbox.errors import StorageBusy
 from chatbox.housekeeping import DAY_MS, Housekeeping, Periods
-from chatbox.limits import SlidingWindow
 from chatbox.llm.base import End, Piece
 from chatbox.protocol import AskHelp
 from chatbox.session import Kind, now_ms
@@ -26,7 +25,7 @@ HOUR = 3600.0
 
 def housekeeping(here: World, *, kind: type[Housekeeping] = Housekeeping, **periods) -> Housekeeping:
     given = Periods(**({"interval": HOUR, "session_ttl": HOUR, "reconnect_timeout": HOUR} | periods))
-    return kind(here.storage, here.hub, here.sessions, here.replies, [here.window], given)
+    return kind(here.storage, here.hub, here.sessions, here.replies, given)
 
 
 async def used(here: World, user: str = "ann", *, leave: bool = True, end: bool = True):
@@ -150,14 +149,14 @@ def test_several_ended_sessions_are_removed_in_one_sweep(seconds):
 
 
 @pytest.mark.readiness(issue=1)
-@given(st.integers(0, 5))
-def test_a_session_without_an_end_time_stays_for_those_who_come_back(count):
+@given(st.lists(st.floats(0.0, HOUR - 10), max_size=5))
+def test_a_session_without_an_end_time_stays_for_those_who_come_back(absences):
     async def run():
         async with world() as here:
-            for number in range(count):
-                away(here, await used(here, f"user {number}", end=False), HOUR - 10)
+            for number, seconds in enumerate(absences):
+                away(here, await used(here, f"user {number}", end=False), seconds)
             await housekeeping(here, session_ttl=0.0).sweep()
-            assert len(here.hub) == count
+            assert len(here.hub) == len(absences)
 
     asyncio.run(run())
 
@@ -301,16 +300,6 @@ async def test_a_session_that_is_gone_in_the_middle_of_a_sweep_is_no_error():
         here.storage.find = find_and_lose
         await housekeeping(here, reconnect_timeout=0.0).sweep()
         assert here.hub.room(ear.session_id) is None or not here.hub.room(ear.session_id).listeners
-
-
-async def test_limits_are_swept():
-    async with world() as here:
-        window = SlidingWindow(1, 0.001)
-        window.hit("ann")
-        await asyncio.sleep(0.01)
-        periods = Periods(interval=1, session_ttl=1, reconnect_timeout=1)
-        await Housekeeping(here.storage, here.hub, here.sessions, here.replies, [window], periods).sweep()
-        assert len(window) == 0
 
 
 async def test_a_store_that_is_down_ends_no_sweep_for_good():

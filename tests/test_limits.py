@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import tracemalloc
 from array import array
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatbox.limits import SlidingWindow
+from chatbox.limits import SlidingWindow, sweep_regularly
 from tests import mutants
 
 
@@ -256,3 +257,16 @@ def test_a_sweep_at_any_time_changes_no_verdict(steps: list[tuple[str, int]], li
         if number in sweeps:
             swept.sweep()
         assert swept.hit(key) == other.hit(key)
+
+
+@pytest.mark.readiness(issue=11)
+async def test_the_clean_up_comes_by_itself_and_ends_when_it_is_told_to() -> None:
+    window = SlidingWindow(5, 0.001)
+    window.hit("ann")
+    cleaning = asyncio.create_task(sweep_regularly([window], 0.002))
+    async with asyncio.timeout(10):
+        while len(window):
+            await asyncio.sleep(0.001)
+    cleaning.cancel()
+    await asyncio.gather(cleaning, return_exceptions=True)
+    assert cleaning.cancelled()

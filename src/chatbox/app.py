@@ -30,7 +30,7 @@ from chatbox.errors import StorageError
 from chatbox.health import Health
 from chatbox.housekeeping import Housekeeping, Periods
 from chatbox.hub import Hub
-from chatbox.limits import SlidingWindow
+from chatbox.limits import SlidingWindow, sweep_regularly
 from chatbox.llm import open_provider
 from chatbox.metrics import Metrics
 from chatbox.protocol import Model
@@ -58,11 +58,11 @@ class App:
         self.tasks = Tasks()
         self._cells = open_storage(config.store_url)
         self.storage = EncryptedStorage(self._cells, config.keyring)
-        limiters = {
+        self._limits = {
             FRAMES: SlidingWindow(config.rate_limit, 60.0),
             shares.LIMIT: SlidingWindow(60, 60.0),
         }
-        self.backplane = MemoryBackplane(limiters)
+        self.backplane = MemoryBackplane(self._limits)
         self.providers = {settings.id: open_provider(settings) for settings in config.providers}
         self.authenticator = _authenticator(config)
         self.origins = Origins(config.allowed_origins, config.development)
@@ -82,9 +82,7 @@ class App:
         self.chat = self._build_chat()
         self.conversations = Conversations(self.storage)
         self.health = Health(self.storage, self.providers, self.connections)
-        self.housekeeping = Housekeeping(
-            self.storage, self.hub, self.sessions, self.replies, list(limiters.values()), _periods(config)
-        )
+        self.housekeeping = Housekeeping(self.storage, self.hub, self.sessions, self.replies, _periods(config))
         self.metrics.active_sessions_total.set_function(lambda: self.hub.active)
         self._sockets = {f"{config.path_prefix}/ws": self._chat_socket()}
         self._http = self._build_http()
@@ -122,6 +120,8 @@ class App:
     def _start_background(self) -> None:
         self.tasks.keep(self.connections.run, "connections")
         self.tasks.keep(self.housekeeping.run, "housekeeping")
+        interval = self.config.rate_limit_cleanup_interval
+        self.tasks.keep(lambda: sweep_regularly(self._limits.values(), interval), "limits")
         self.tasks.keep(self.health.watch_loop, "loop lag")
         self.tasks.keep(self.health.watch_providers, "providers")
         if len(self.config.keyring) > 1:

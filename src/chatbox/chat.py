@@ -181,8 +181,9 @@ class Chat:
             model_id=command.model_id,
             metadata=command.metadata,
         )
-        change = Change(first_name=name_from(command.content), active=True, model_id=command.model_id)
-        await self._ask(caller, entry, change)
+        room = self._hub.room(caller.session_id)
+        first_name = None if room and room.named else name_from(command.content)
+        await self._ask(caller, entry, Change(first_name=first_name, active=True, model_id=command.model_id))
 
     async def _regenerate(self, caller: Caller, command: Regenerate) -> None:
         entries = await self._storage.read(caller.session_id, before=END, limit=RECENT)
@@ -252,6 +253,8 @@ class Chat:
         except BaseException:
             sending.discard(entry.message_id)
             raise
+        if room:
+            room.named = bool(stored.session.name)
         if stored.fresh:
             await self._backplane.publish(entry.session_id, Stored(stored.entry))
         elif entry.message_id in sending:

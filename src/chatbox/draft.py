@@ -34,6 +34,8 @@ log = structlog.get_logger(component="reply")
 
 KEEP_SECONDS = 1.0
 KEEP_BYTES = 4096
+KEEP_SLOTS = 8
+"""Times in ``KEEP_SECONDS`` at which texts are kept: those of many answers share one commit."""
 MAX_PIECES = STEP - 1
 """Positions between two entries."""
 
@@ -200,7 +202,7 @@ class Writer:
 
 
 class _Keeper:
-    """Keeps the text so far ``KEEP_SECONDS`` after it has grown, or as soon as ``KEEP_BYTES`` are new."""
+    """Keeps the text so far within ``KEEP_SECONDS`` after it has grown, or as soon as ``KEEP_BYTES`` are new."""
 
     def __init__(self, tasks: Tasks, keep: Callable[[], Coroutine[None, None, None]]) -> None:
         self._tasks = tasks
@@ -221,7 +223,8 @@ class _Keeper:
     async def _soon(self) -> None:
         while self._kept < self._size:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._enough.wait(), KEEP_SECONDS)
+                async with asyncio.timeout_at(next_slot(asyncio.get_running_loop().time())):
+                    await self._enough.wait()
             self._enough.clear()
             self._kept = self._size
             await self._keep()
@@ -232,6 +235,12 @@ class _Keeper:
     def __exit__(self, *_: object) -> None:
         if self._task:
             self._task.cancel()
+
+
+def next_slot(now: float) -> float:
+    """The last slot within ``KEEP_SECONDS`` from now."""
+    slot = KEEP_SECONDS / KEEP_SLOTS
+    return (now + KEEP_SECONDS) // slot * slot
 
 
 def failed(draft: Draft, error: BaseException) -> Unavailable | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import msgspec
@@ -11,7 +11,6 @@ import structlog
 
 from chatbox.errors import NotFound, StorageError
 from chatbox.hub import Hub
-from chatbox.limits import SlidingWindow
 from chatbox.reply import Replies
 from chatbox.session import Session, now_ms
 from chatbox.sessions import Sessions
@@ -41,14 +40,12 @@ class Housekeeping:
         hub: Hub,
         sessions: Sessions,
         replies: Replies,
-        limiters: Sequence[SlidingWindow],
         periods: Periods,
     ) -> None:
         self._storage = storage
         self._hub = hub
         self._sessions = sessions
         self._replies = replies
-        self._limiters = limiters
         self._periods = periods
 
     async def run(self) -> None:
@@ -62,8 +59,6 @@ class Housekeeping:
 
     async def sweep(self) -> None:
         """Do everything that is due."""
-        for limiter in self._limiters:
-            limiter.sweep()
         now = now_ms()
         away = now - round(self._periods.reconnect_timeout * 1000)
         await self.settle()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from array import array
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 
 class SlidingWindow:
@@ -69,3 +70,11 @@ class SlidingWindow:
             if expiries[-1] > now:
                 return
             del self._expiries[key]
+
+
+async def sweep_regularly(windows: Iterable[SlidingWindow], interval: float) -> None:
+    """Sweep them every ``interval`` seconds, until cancelled."""
+    while True:
+        await asyncio.sleep(interval)
+        for window in windows:
+            window.sweep()

@@ -56,13 +56,15 @@ class Room:
     """Only ``Hub`` makes rooms. ``fill`` has to bring ``merge`` about; until then, what comes waits."""
 
     __slots__ = (
-        "_fence", "_fill", "_filling", "_waiting", "answer", "index", "left_at", "listeners", "position", "session_id",
+        "_fence", "_fill", "_filling", "_waiting", "answer", "index", "left_at", "listeners", "named", "position",
+        "session_id",
     )  # fmt: skip
 
     def __init__(self, session_id: str, fill: Callable[[Room], None]) -> None:
         self.session_id = session_id
         self.index = 0
         self.position = 0
+        self.named = False
         self.answer: Answer | None = None
         self.listeners: dict[str, Listener] = {}
         self.left_at = time.monotonic()
@@ -74,6 +76,7 @@ class Room:
     def start(self, session: Session) -> None:
         """Begin where the store says that the session is; ``merge`` has to follow."""
         self.index, self.position = session.last_index, session.seq
+        self.named = bool(session.name)
         self._fence = session.fence - 1 if session.answer_id else session.fence
 
     def receive(self, event: Event) -> None:
@@ -196,15 +199,16 @@ class Room:
             listener.position = piece.seq
 
     def _pass_entry(self, entry: Entry) -> None:
-        prev, self.position, self.index = self.position, entry.seq, entry.index
+        self.position, self.index = entry.seq, entry.index
         live = entry.kind is Kind.AI_RESPONSE and self._ends(entry)
-        frame = protocol.entry_frame(entry, prev, live=live) if entry.kind in VISIBLE else None
+        frames: dict[int, Frame] = {}
         for listener in list(self.listeners.values()):
             if entry.message_id in listener.sending:
                 self._acknowledge(listener, entry)
-            elif frame:
-                same = listener.position == prev
-                listener.send(frame if same else protocol.entry_frame(entry, listener.position, live=live))
+            elif entry.kind in VISIBLE:
+                at = listener.position
+                frame = frames.get(at) or frames.setdefault(at, protocol.entry_frame(entry, at, live=live))
+                listener.send(frame)
                 listener.position = entry.seq
 
     def _ends(self, entry: Entry) -> bool:

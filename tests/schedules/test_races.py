@@ -390,7 +390,7 @@ async def restored_or_told(keeper=Housekeeping, **parts):
         ear = await here.enter()
         here.leave(ear)
         periods = Periods(interval=1, session_ttl=0.0, reconnect_timeout=-1.0)
-        sweeping = keeper(here.storage, here.hub, here.sessions, here.replies, [], periods).sweep()
+        sweeping = keeper(here.storage, here.hub, here.sessions, here.replies, periods).sweep()
 
         async def come_back():
             await asyncio.sleep(detangle.uniform(0, 0.4))
