@@ -184,7 +184,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def settings_for(app: App) -> uvicorn.Config:
-    """uvicorn's settings: own limits, no compression, no access log (ours has more)."""
+    """uvicorn's settings: own limits, no compression, and of its log only what is wrong (ours tells the rest)."""
     config = app.config
     return uvicorn.Config(
         app,
@@ -193,6 +193,7 @@ def settings_for(app: App) -> uvicorn.Config:
         loop="auto",
         lifespan="off",
         log_config=None,
+        log_level="warning",
         access_log=False,
         server_header=False,
         ws_max_size=config.max_message_size,
