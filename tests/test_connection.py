@@ -273,8 +273,9 @@ async def test_a_frame_that_says_it_is_huge_is_refused_before_it_comes(live):
 
 async def test_fragments_that_are_too_big_together_are_refused(live):
     reader, writer = await raw_socket(live)
-    part = b"\xff" + (100_000).to_bytes(8) + bytes(4) + b"x" * 100_000
-    writer.write(b"\x01" + part + b"".join(b"\x00" + part for _ in range(10)))
+    head = b"\xff" + (100_000).to_bytes(8) + bytes(4)
+    part = head + b"x" * 100_000
+    writer.write(b"\x01" + part + b"".join(b"\x00" + part for _ in range(9)) + b"\x00" + head)
     assert await close_code(reader) == Close.TOO_BIG
     writer.close()
 

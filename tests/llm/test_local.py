@@ -23,8 +23,9 @@ pytestmark = [pytest.mark.model, pytest.mark.skipif(find_spec("xllamacpp") is No
 
 
 @pytest.fixture(scope="module", autouse=True)
-def own_temporary_folder() -> Iterator[None]:
+def own_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Sockets have short paths, and other tests may have a model running."""
+    tmp_path_factory.getbasetemp()  # made now, it is not in the folder that goes away
     folder = tempfile.mkdtemp(prefix="m")
     before, tempfile.tempdir = tempfile.tempdir, folder
     yield
