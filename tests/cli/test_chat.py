@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import os
 import pty
 import re
@@ -134,6 +135,7 @@ class Terminal:
         self.env = env | {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
         self.arguments = arguments
         self.shown = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     async def __aenter__(self):
         self.fd, theirs = pty.openpty()
@@ -156,7 +158,7 @@ class Terminal:
 
     def _read(self):
         with suppress(OSError):
-            self.shown += ESCAPES.sub("", os.read(self.fd, 65536).decode("utf-8", "replace"))
+            self.shown += ESCAPES.sub("", self._decoder.decode(os.read(self.fd, 65536)))
 
     def type(self, text):
         os.write(self.fd, text.encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import AsyncIterator
 
 import pytest
@@ -24,7 +25,11 @@ PATIENCE = 200_000
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
-    """Development mode with no model configured: the demonstration model answers."""
+    """Development mode with no model configured: the demonstration model answers. ``CHATBOX_TEST_LINK`` is the link
+    that a running `make run` printed: then that process is tested."""
+    if link := os.environ.get("CHATBOX_TEST_LINK"):
+        yield Server(link.partition("#")[0], link, "")
+        return
     async with serving(tmp_path_factory.mktemp("local"), {}) as running:
         yield running
 
@@ -75,3 +80,40 @@ async def test_a_stranger_stops_regenerates_and_reloads(chat: ChatPage) -> None:
     await expect(chat.answers).to_have_count(1)
     assert (await chat.answers.last.locator("chatbox-markdown").inner_text()).startswith(seen[:40])
     await expect(chat.rows.first).to_contain_text("Write five sentences")
+
+
+async def test_a_stranger_finds_renames_shares_exports_and_deletes_it_in_a_second_tab(
+    chat: ChatPage, server: Server, chromium: Browser
+) -> None:
+    await chat.say("Name three colours.")
+    await expect(chat.answers.last.locator("time")).to_be_visible(timeout=PATIENCE)
+    answer = await chat.answers.last.locator("chatbox-markdown").inner_text()
+    other = ChatPage(await chat.page.context.new_page())
+    await other.page.goto(f"{chat.page.url}#{server.link.partition('#')[2]}")
+    await expect(other.answers.last.locator("chatbox-markdown")).to_have_text(answer, use_inner_text=True)
+
+    await other.page.get_by_role("searchbox").fill("three colours")
+    await expect(other.rows.locator(".name").first).to_have_text("Name three colours.")
+    await other.menu("Rename")
+    await other.page.get_by_role("textbox", name="Name of the conversation").fill("Colours")
+    await other.page.keyboard.press("Enter")
+    await expect(chat.page.get_by_role("heading", name="Colours")).to_be_visible()
+
+    await other.menu("Share")
+    await other.page.get_by_role("button", name="Create link").click()
+    address = await other.page.get_by_label("Public link").input_value()
+    await other.page.get_by_role("dialog").get_by_role("button", name="Close").click()
+    stranger = await chromium.new_context()
+    reader = await stranger.new_page()
+    await reader.goto(address)
+    await expect(reader.get_by_role("article", name="Assistant")).to_be_visible()
+
+    async with other.page.expect_download() as download:
+        await other.menu("Export as Markdown")
+    assert "Name three colours." in (await (await download.value).path()).read_text("utf-8")
+
+    await other.menu("Delete")
+    await expect(chat.page.get_by_text("This conversation was deleted.")).to_be_visible(timeout=PATIENCE)
+    await reader.reload()
+    await expect(reader.get_by_role("heading", name="There is nothing here")).to_be_visible()
+    await stranger.close()

@@ -51,6 +51,14 @@ async def test_a_search_finds_names(chat: ChatPage) -> None:
     await expect(chat.page.get_by_text("No conversation has “plums” in its name.")).to_be_visible()
 
 
+async def test_the_open_conversation_keeps_its_menu_while_a_search_hides_its_row(chat: ChatPage) -> None:
+    await chat.ask("plums and pears")
+    await chat.page.get_by_role("searchbox").fill("apples")
+    await expect(chat.rows).to_have_count(0)
+    await chat.menu("Rename")
+    await expect(chat.page.get_by_role("textbox", name="Name of the conversation")).to_have_value("plums and pears")
+
+
 async def test_a_new_name_is_shown_everywhere(person: Person, chat: ChatPage) -> None:
     await chat.ask("some words")
     other = await person.open()

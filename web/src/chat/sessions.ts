@@ -17,6 +17,8 @@ export class Sessions {
   query = "";
   state: "reading" | "read" | "failed" = "reading";
   removal: Removal | null = null;
+  /** all that were read, in the list or not: the open conversation keeps its menu while a search hides its row */
+  private readonly known = new Map<string, Session>();
   private readonly gone = new Set<string>();
   private cursor: string | null = null;
   private asked = 0;
@@ -34,7 +36,7 @@ export class Sessions {
   }
 
   find(id: string | null): Session | undefined {
-    return this.items.find((session) => session.id === id);
+    return id === null ? undefined : this.known.get(id);
   }
 
   search(query: string): void {
@@ -100,7 +102,10 @@ export class Sessions {
     this.gone.add(id);
     this.changed();
     const error: unknown = await this.api.remove(id).catch((failure: unknown) => failure);
-    if (error === undefined || (error instanceof ApiError && error.status === 404)) return this.removed(id);
+    if (error === undefined || (error instanceof ApiError && error.status === 404)) {
+      this.known.delete(id);
+      return this.removed(id);
+    }
     this.gone.delete(id);
     this.changed();
   }
@@ -111,6 +116,7 @@ export class Sessions {
     if (asked !== this.asked) return;
     if (page || this.items.length === 0) this.state = page ? "read" : "failed";
     if (page) {
+      for (const session of page.sessions) this.known.set(session.id, session);
       this.items = [...before, ...page.sessions];
       this.cursor = page.next_cursor;
     }
@@ -128,7 +134,9 @@ export class Sessions {
   }
 
   private replace(fresh: Session): void {
-    this.items = this.items.map((session) => (session.id === fresh.id ? { ...session, ...fresh } : session));
+    const whole = { ...this.known.get(fresh.id), ...fresh };
+    this.known.set(fresh.id, whole);
+    this.items = this.items.map((session) => (session.id === fresh.id ? whole : session));
     this.changed();
   }
 }
