@@ -53,6 +53,7 @@ async def test_a_search_finds_names(chat: ChatPage) -> None:
 
 async def test_the_open_conversation_keeps_its_menu_while_a_search_hides_its_row(chat: ChatPage) -> None:
     await chat.ask("plums and pears")
+    await expect(chat.rows).to_have_count(1)
     await chat.page.get_by_role("searchbox").fill("apples")
     await expect(chat.rows).to_have_count(0)
     await chat.menu("Rename")
