@@ -156,7 +156,7 @@ class Settings(BaseModel):
     llm_stream_timeout: Seconds = setting("How long an answer may take in all.", "120s")
     llm_system_prompt: Text = setting(
         "What the model is told before every conversation.",
-        "You are a helpful assistant. Answer briefly and truthfully.",
+        "You are a helpful assistant. Answer briefly and plainly.",
     )
     max_answer_size: Count = setting("Bytes of one answer; one more ends it with `length`.", "1048576")
     user_max_answers: Count = setting("Answers of one user that may run at once.", "3")
