@@ -231,3 +231,13 @@ def test_without_the_demonstration_model_the_remedy_is_told(monkeypatch: pytest.
     monkeypatch.setattr(local, "find_spec", lambda name: find_spec(name) if name == "xllamacpp" else None)
     with pytest.raises(ConfigError, match="there is no demonstration model"):
         open_provider(settings("local", model=""))
+
+
+async def test_a_system_without_a_library_that_the_engine_needs_is_told_what_to_install(monkeypatch) -> None:
+    def lacking(_name: str) -> None:
+        raise ImportError("libgomp.so.1: cannot open shared object file")
+
+    async with open_provider(settings("local")) as model:
+        monkeypatch.setattr(local, "import_module", lacking)
+        with pytest.raises(ProviderRefused, match="apt-get install libgomp1"):
+            await answer(model, "hello")

@@ -161,7 +161,7 @@ class Engine:
 
     def _load(self) -> Any:
         remove_leftovers()
-        xllamacpp = import_module("xllamacpp")
+        xllamacpp = engine()
         self._folder = tempfile.TemporaryDirectory(prefix=FOLDER)
         params = xllamacpp.CommonParams()
         params.model.path = str(self._path)
@@ -206,6 +206,16 @@ def demo_model() -> Path:
 
 def trimmed(turns: Sequence[Turn], budget: int) -> tuple[Turn, ...]:
     return trim(turns if turns[0].role == "system" else [Turn("system", DEMO_PROMPT), *turns], budget)
+
+
+def engine() -> Any:
+    """llama.cpp as a module. Raises ``ProviderRefused`` where the system lacks a library that it needs."""
+    try:
+        return import_module("xllamacpp")
+    except ImportError as error:
+        raise ProviderRefused(
+            f"the local model's engine can't be loaded ({error}); if libgomp is missing: apt-get install libgomp1"
+        ) from error
 
 
 def request_for(turns: Sequence[Turn], max_tokens: int, temperature: float | None) -> dict[str, Any]:
