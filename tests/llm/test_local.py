@@ -237,7 +237,7 @@ async def test_a_system_without_a_library_that_the_engine_needs_is_told_what_to_
     def lacking(_name: str) -> None:
         raise ImportError("libgomp.so.1: cannot open shared object file")
 
-    async with open_provider(settings("local")) as model:
+    async with open_provider(settings("local", model="")) as model:
         monkeypatch.setattr(local, "import_module", lacking)
         with pytest.raises(ProviderRefused, match="apt-get install libgomp1"):
             await answer(model, "hello")
