@@ -78,8 +78,9 @@ class Change(msgspec.Struct, frozen=True, omit_defaults=True):
     """What an entry changes in its session, beside the counts. ``None`` leaves a field as it is.
 
     ``first_name`` names a session that has no name yet. ``active`` moves the user's mark: true closes the open period
-    of the user's other session, false ends this one at its last activity. ``share_token`` "" revokes the link;
-    ``share_hash`` comes with it where the token is stored encrypted.
+    of the user's other session, false ends this one at its last activity. ``share_token`` counts only when there is
+    none, so that of two made at once the first stays; "" revokes it; ``share_hash`` comes with it where the token is
+    stored encrypted.
     ``takes_turn`` raises the fence and makes ``answer_id`` the running answer; ``ends_turn`` clears it.
     ``supersedes`` is the message_id of an answer that this one replaces.
     """
@@ -217,6 +218,7 @@ def apply(session: Session, entry: Entry, change: Change) -> Session:
     To rename, share or end a conversation is no activity: ``end_time`` is when something was last said.
     """
     at = entry.timestamp
+    share_token, share_hash = shared(session, change)
     new = msgspec.structs.replace(
         session,
         last_index=entry.index,
@@ -226,8 +228,8 @@ def apply(session: Session, entry: Entry, change: Change) -> Session:
         total_tokens=session.total_tokens + change.tokens,
         name=change.name or session.name or change.first_name or "",
         model_id=change.model_id or session.model_id,
-        share_token=session.share_token if change.share_token is None else change.share_token or None,
-        share_hash=session.share_hash if change.share_token is None else change.share_hash,
+        share_token=share_token,
+        share_hash=share_hash,
         fence=session.fence + (change.takes_turn is not None),
         answer_id=change.takes_turn or (None if change.ends_turn else session.answer_id),
         context=session.context if change.context is None else change.context,
@@ -241,6 +243,13 @@ def apply(session: Session, entry: Entry, change: Change) -> Session:
     if change.active is not None and change.active != session.is_active:
         new = opened(new, at) if change.active else closed(new)
     return new
+
+
+def shared(session: Session, change: Change) -> tuple[str | None, str | None]:
+    """The share token and its hash after a change: the first token stays until it is revoked."""
+    if change.share_token is None or (change.share_token and session.share_token):
+        return session.share_token, session.share_hash
+    return change.share_token or None, change.share_hash
 
 
 def is_activity(entry: Entry, change: Change) -> bool:

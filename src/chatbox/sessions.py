@@ -99,8 +99,7 @@ class Sessions:
             if now and now.share_token:
                 return now.share_token
             token = new_id()
-            await self._append(session, Kind.SHARE, {}, Change(share_token=token))
-            return token
+            return (await self._append(session, Kind.SHARE, {}, Change(share_token=token))).share_token or token
 
     async def unshare(self, session: Session) -> None:
         """Revoke the share link at once."""
@@ -130,9 +129,10 @@ class Sessions:
             last_activity=now,
             context=principal.context,
         )
-        await self._storage.create(session)
-        self._metrics.sessions_created_total.inc()
-        return session
+        stored = await self._storage.create(session)
+        if stored.id == session.id:
+            self._metrics.sessions_created_total.inc()
+        return stored
 
     async def _note(self, session: Session, metadata: Mapping[str, str], change: Change) -> Session:
         return await self._append(session, Kind.NOTIFICATION, metadata, change)

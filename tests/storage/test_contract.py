@@ -29,7 +29,7 @@ async def answering(storage: Storage) -> Session:
 
 async def test_a_new_session_is_found_by_its_id_and_is_in_no_list(storage: Storage) -> None:
     new = session(user_name="Ada Lovelace", context={"page": "/pricing"})
-    await storage.create(new)
+    assert await storage.create(new) == new
     assert await storage.get(new.id) == new
     assert await storage.find(SessionQuery()) == []
     assert await storage.find(SessionQuery(empty=True)) == [new]
@@ -40,6 +40,31 @@ async def test_an_id_is_given_to_one_session_only(storage: Storage) -> None:
     with pytest.raises(StorageError):
         await storage.create(session(id=first.id, user_id="eve"))
     assert await storage.get(first.id) == first
+
+
+async def test_a_user_has_one_session_without_entries(storage: Storage) -> None:
+    first = await storage.create(session(user_name="Ada", context={"page": "/"}))
+    assert await storage.create(session()) == await storage.create(first) == first
+    assert await storage.find(SessionQuery(empty=True)) == [first]
+    other = await storage.create(session(user_id="bob"))
+    await storage.append(entry(first.id), Change(active=True))
+    second = await storage.create(session())
+    assert len({first.id, second.id, other.id}) == 3
+
+
+async def test_sessions_made_at_once_for_a_user_are_one(storage: Storage) -> None:
+    await started(storage)
+    made = await asyncio.gather(*(storage.create(session()) for _ in range(8)))
+    assert [made[0]] * 8 == made
+    assert await storage.find(SessionQuery(empty=True)) == [made[0]]
+
+
+async def test_a_session_whose_first_entry_comes_while_another_is_made_is_one_of_the_two(storage: Storage) -> None:
+    for _ in range(10):
+        first = await storage.create(session())
+        second, _ = await asyncio.gather(storage.create(session()), storage.append(entry(first.id)))
+        found = await storage.find(SessionQuery(empty=True))
+        assert found == ([] if second.id == first.id else [second])
 
 
 async def test_what_does_not_exist_is_none_or_not_found(storage: Storage) -> None:
@@ -254,6 +279,22 @@ async def test_a_share_link_finds_its_session_until_it_is_revoked(storage: Stora
     revoked = await storage.append(entry(new.id, kind=Kind.SHARE), Change(share_token=""))
     assert revoked.session.share_token is None
     assert await storage.find(SessionQuery(share_token=token)) == []
+
+
+async def test_of_share_links_made_at_once_the_first_stays_until_it_is_revoked(storage: Storage) -> None:
+    new, tokens = await started(storage), [new_id() for _ in range(5)]
+    share = (storage.append(entry(new.id, kind=Kind.SHARE), Change(share_token=token)) for token in tokens)
+    shared = await asyncio.gather(*share)
+    kept = shared[0].session.share_token
+    assert kept in tokens
+    assert {one.session.share_token for one in shared} == {kept}
+    for token in tokens:
+        found = await storage.find(SessionQuery(share_token=token))
+        assert [one.id for one in found] == ([new.id] if token == kept else [])
+    await storage.append(entry(new.id, kind=Kind.SHARE), Change(share_token=""))
+    again = await storage.append(entry(new.id, kind=Kind.SHARE), Change(share_token=tokens[-1]))
+    assert again.session.share_token == tokens[-1]
+    assert await storage.find(SessionQuery(share_token=tokens[-1])) == [again.session]
 
 
 async def test_what_is_deleted_is_gone_but_for_the_tokens_it_used(storage: Storage) -> None:

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chatbox.errors import NotFound, StorageBusy, StorageCorrupt, StorageError
-from chatbox.session import Change
+from chatbox.session import Change, new_id
 from chatbox.storage.sqlite import SqliteStorage, schema
 from chatbox.storage.sqlite.groupcommit import translated
 from tests.storage.processes import process, program, rest, said, until
@@ -137,10 +137,10 @@ class Interruption:
 async def test_an_append_that_breaks_off_at_any_step_stores_nothing_and_may_be_repeated(
     sqlite: SqliteStorage, steps: int
 ) -> None:
-    first, second = session(), session()
-    for new in (first, second):
-        await sqlite.create(new)
+    user_id = new_id()
+    first = await sqlite.create(session(user_id=user_id))
     await sqlite.append(entry(first.id), Change(active=True))
+    second = await sqlite.create(session(user_id=user_id))
     before = [await sqlite.get(new.id) for new in (first, second)]
     message = entry(second.id)
     everything = Change(active=True, tokens=5, takes_turn="answer", response_ms=7, first_name="Name")
@@ -203,6 +203,7 @@ def test_errors_that_are_not_the_databases_stay_what_they_are(error: Exception) 
 @pytest.mark.readiness(issue=9)
 async def test_a_permanent_error_is_raised_at_once_and_is_not_transient(sqlite: SqliteStorage) -> None:
     await sqlite.create(new := session())
+    await sqlite.append(entry(new.id))
     with pytest.raises(StorageError) as refused:
         await sqlite.create(new)
     assert not refused.value.transient

@@ -16,7 +16,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from msgspec.structs import replace
 
 from chatbox.errors import ChatboxError
-from chatbox.session import Change, Entry, Kind, Session, day_of
+from chatbox.session import Change, Entry, Kind, Session, day_of, new_id
 from chatbox.storage.base import Partial, SessionQuery, Storage
 from chatbox.storage.memory import MemoryStorage
 from tests.storage.conftest import STORES
@@ -61,15 +61,17 @@ class Comparison(RuleBasedStateMachine):
 
     @rule(target=ids, new=sessions, user_id=USERS)
     def create(self, new: Session, user_id: str) -> str:
-        new_id = f"s{next(self.numbers)}"
-        new = replace(new, id=new_id, user_id=user_id, is_active=False, last_index=0, answer_id=None, fence=0)
-        self.same(lambda store: store.create(new))
-        return new_id
+        new = replace(
+            new, id=f"s{next(self.numbers)}", user_id=user_id, is_active=False, last_index=0, answer_id=None, fence=0
+        )
+        made = self.same(lambda store: store.create(new))
+        assert isinstance(made, Session)
+        return made.id
 
     @rule(session_id=ids)
     def create_again(self, session_id: str) -> None:
-        again = session(id=session_id, epoch="again")
-        assert self.same(lambda store: store.create(again)) in (None, "StorageError")
+        again = session(id=session_id, user_id="eve", epoch="again")
+        self.same(lambda store: store.create(again))
 
     @rule(session_id=ids, any_entry=entries, message_id=MESSAGE_IDS, at=TIMES, change=changes, fence=FENCES)
     def append(
@@ -163,7 +165,7 @@ def test_a_store_answers_every_sequence_of_calls_as_the_specification_does(kind:
 async def test_every_field_of_a_session_comes_back_as_it_was_stored(
     storage: Storage, new: Session, active: bool
 ) -> None:
-    stored = replace(new, is_active=active)
+    stored = replace(new, user_id=f"{new.user_id} {new.id}", is_active=active)
     await storage.create(stored)
     assert await storage.get(stored.id) == stored
 
@@ -172,8 +174,7 @@ async def test_every_field_of_a_session_comes_back_as_it_was_stored(
 @one_store
 @given(any_entry=entries)
 async def test_every_field_of_an_entry_comes_back_as_it_was_stored(storage: Storage, any_entry: Entry) -> None:
-    new = session()
-    await storage.create(new)
+    new = await storage.create(session(user_id=new_id()))
     message = replace(any_entry, session_id=new.id, timestamp=any_entry.timestamp)
     appended = await storage.append(message)
     assert appended.entry == replace(message, index=1)
@@ -184,8 +185,7 @@ async def test_every_field_of_an_entry_comes_back_as_it_was_stored(storage: Stor
 @one_store
 @given(text=texts)
 async def test_a_kept_text_comes_back_as_it_was_stored(storage: Storage, text: str) -> None:
-    new = session()
-    await storage.create(new)
+    new = await storage.create(session(user_id=new_id()))
     await storage.append(entry(new.id, kind=Kind.TURN), Change(takes_turn="answer"))
     await storage.keep(Partial(new.id, "answer", 1, text))
     assert await storage.partial(new.id) == Partial(new.id, "answer", 1, text)

@@ -16,6 +16,7 @@ from chatbox.session import Change, Kind, Session
 from chatbox.storage.base import Partial, SessionQuery
 from chatbox.storage.sqlite import SqliteStorage, groupcommit, ledger, readers
 from chatbox.storage.sqlite.queries import conditions
+from chatbox.storage.sqlite.rows import SESSION_COLUMNS
 from chatbox.storage.sqlite.schema import MIGRATIONS
 from tests.storage.values import NOON, entry, session
 
@@ -84,6 +85,24 @@ async def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="a newer Chatbox wrote it"):
         async with SqliteStorage(path):
             pass
+
+
+async def test_an_older_database_keeps_of_a_users_empty_sessions_the_newest(tmp_path: Path) -> None:
+    path = tmp_path / "chatbox.db"
+    async with SqliteStorage(path) as storage:
+        used, newest = await started(storage), await storage.create(session(id="c", last_activity=NOON + 1))
+        other = await storage.create(session(user_id="bob"))
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript("DROP INDEX sessions_empty_of_user; PRAGMA user_version = 1")
+        columns = ", ".join(column for column in SESSION_COLUMNS if column not in ("id", "last_activity"))
+        for older in (("d", NOON), ("b", NOON + 1)):
+            copy = f"SELECT ?, ?, {columns} FROM sessions WHERE id = 'c'"
+            db.execute(f"INSERT INTO sessions (id, last_activity, {columns}) {copy}", older)
+        db.commit()
+    async with SqliteStorage(path) as storage:
+        found = await storage.find(SessionQuery(empty=None))
+        assert {one.id for one in found} == {used.id, newest.id, other.id}
+        assert await storage.create(session()) == newest
 
 
 async def test_every_commit_is_flushed_and_what_is_deleted_is_overwritten(sqlite: SqliteStorage) -> None:

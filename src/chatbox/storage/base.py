@@ -14,7 +14,9 @@ durable store, the machine; what it has not acknowledged did not happen.
 - **One active session a user.** An append with ``active=True`` closes the open period of the user's other session, at
   that one's last activity, in the same commit. Every closed period is kept.
 - **Missing things.** ``get`` and ``partial`` return None; ``append`` and ``keep`` to a session that does not exist
-  raise ``NotFound``; ``delete`` of it does nothing. ``create`` with an id that exists is a ``StorageError``.
+  raise ``NotFound``; ``delete`` of it does nothing.
+- **One session without entries a user.** ``create`` gives back the one that there is, so of calls made at once, in any
+  number of processes, all get the same. If there is none, an id that exists is a ``StorageError``.
 - **Failure.** ``StorageBusy``: nothing was stored, try again. Other ``StorageError``: don't. A call that fails changes
   nothing.
 - **Cancellation.** A cancelled call may or may not have happened; a repeated ``append`` with its message_id finds out.
@@ -82,8 +84,8 @@ class Storage(ABC):
     """See the module's text for the guarantees. Opened and closed by ``async with``."""
 
     @abstractmethod
-    async def create(self, session: Session) -> None:
-        """Store a new session without entries, not active yet; durable on return."""
+    async def create(self, session: Session) -> Session:
+        """The user's session without entries: the one that there is, or else this one. Durable on return."""
 
     @abstractmethod
     async def get(self, session_id: str) -> Session | None:

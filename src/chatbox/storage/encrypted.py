@@ -21,8 +21,8 @@ class EncryptedStorage(Storage):
         self._inner = inner
         self._seals = Seals(keyring)
 
-    async def create(self, session: Session) -> None:
-        await self._inner.create(self._seals.session(session))
+    async def create(self, session: Session) -> Session:
+        return self._seals.opened_session(await self._inner.create(self._seals.session(session)))
 
     async def get(self, session_id: str) -> Session | None:
         session = await self._inner.get(session_id)

@@ -41,10 +41,13 @@ class MemoryStorage(CellStorage):
         self._usage: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._key_checks: dict[str, str] = {}
 
-    async def create(self, session: Session) -> None:
+    async def create(self, session: Session) -> Session:
+        if empty := await self.find(SessionQuery(user_id=session.user_id, empty=True, limit=1)):
+            return empty[0]
         if session.id in self._logs:
             raise StorageError(f"session {session.id} exists")
         self._logs[session.id] = Log(session)
+        return session
 
     async def get(self, session_id: str) -> Session | None:
         log = self._logs.get(session_id)

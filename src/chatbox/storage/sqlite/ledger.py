@@ -24,6 +24,7 @@ REMEMBERED = 4096
 
 _GET = f"SELECT number, {SESSION} FROM sessions WHERE id = ?"
 _OTHERS = f"SELECT number, {SESSION} FROM sessions WHERE user_id = ? AND is_active = 1 AND id <> ? ORDER BY id"
+_EMPTY = f"SELECT {SESSION} FROM sessions WHERE user_id = ? AND last_index = 0"
 _CREATE = f"INSERT INTO sessions ({SESSION}) VALUES ({', '.join('?' * len(rows.SESSION_COLUMNS))})"
 _INSERT = (
     f"INSERT INTO messages (session, {ENTRY}) VALUES (?, {', '.join('?' * len(rows.ENTRY_COLUMNS))})"
@@ -49,11 +50,14 @@ class Ledger:
         self._db = db
         self._known: dict[str, Known] = {}
 
-    def create(self, session: Session) -> None:
+    def create(self, session: Session) -> Session:
+        if empty := self._db.execute(_EMPTY, (session.user_id,)).fetchone():
+            return rows.session_from(empty)
         try:
             self._db.execute(_CREATE, rows.session_row(session))
         except sqlite3.IntegrityError as error:
             raise StorageError(f"session {session.id} exists") from error
+        return session
 
     def append(self, entry: Entry, change: Change, fence: int | None) -> Appended:
         number, before = self._existing(entry.session_id)

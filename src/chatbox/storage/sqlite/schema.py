@@ -94,6 +94,14 @@ MIGRATIONS = (
     CREATE TABLE key_checks (key_id TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE probe (id INTEGER PRIMARY KEY, count INTEGER NOT NULL) STRICT;
     """,
+    """
+    DELETE FROM sessions WHERE last_index = 0 AND EXISTS (
+        SELECT 1 FROM sessions AS newer
+        WHERE newer.user_id = sessions.user_id AND newer.last_index = 0
+        AND (newer.last_activity, newer.id) > (sessions.last_activity, sessions.id)
+    );
+    CREATE UNIQUE INDEX sessions_empty_of_user ON sessions (user_id) WHERE last_index = 0;
+    """,
 )
 
 

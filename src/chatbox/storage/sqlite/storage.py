@@ -45,8 +45,8 @@ class SqliteStorage(CellStorage):
     def __init__(self, path: Path) -> None:
         self._path = path.resolve()
 
-    async def create(self, session: Session) -> None:
-        await self._writer.run(bind(self._ledger.create, session=session))
+    async def create(self, session: Session) -> Session:
+        return await self._writer.run(bind(self._ledger.create, session=session))
 
     async def get(self, session_id: str) -> Session | None:
         return await self._readers.run(bind(queries.get, session_id=session_id))
