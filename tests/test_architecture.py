@@ -24,7 +24,7 @@ LADDER = [
     ["outbox", "connections", "health"],
     ["room"],
     ["hub"],
-    ["draft"],
+    ["draft", "settlement"],
     ["reply", "conversations"],
     ["allowance", "sessions"],
     ["chat"],

@@ -8,12 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from chatbox.allowance import FRAMES
 from chatbox.backplane.base import Removed, Signal
 from chatbox.backplane.memory import MemoryBackplane
 from chatbox.errors import NotFound, StorageBusy
 from chatbox.hub import Hub, Position, Replay
-from chatbox.limits import SlidingWindow
 from chatbox.llm.base import End, Piece
 from chatbox.protocol import AskHelp, connection_status
 from chatbox.room import Room
@@ -127,7 +125,7 @@ async def test_a_room_that_can_not_be_opened_leaves_nothing_behind():
         with pytest.raises(StorageBusy):
             await here.enter()
         assert len(here.hub) == 0
-        assert here.backplane._listening == {}
+        assert here.backplane._listening == set()
         here.storage.down = set()
         assert (await here.enter()).frames
 
@@ -170,7 +168,7 @@ async def test_who_attaches_while_its_room_is_forgotten_gets_the_next_one():
         ear = await here.enter()
         await here.say(ear, "hi")
         await ear.done()
-        here.leave(ear)
+        await here.leave(ear)
         here.storage.then = lambda: here.hub.evict(ear.session_id)
         back = await here.enter(session_id=ear.session_id, at=Position(ear.copy.epoch, 0))
         await here.say(back, "still there?")
@@ -197,7 +195,7 @@ async def test_only_rooms_that_nobody_needs_are_evicted():
         assert here.hub.idle(0.0) == []
         await here.say(ear, "hi")
         await ear.hear("loading")
-        here.leave(ear)
+        await here.leave(ear)
         assert here.hub.idle(0.0) == []
         await here.hub.evict(ear.session_id)
         assert len(here.hub) == here.hub.active == 1
@@ -214,7 +212,7 @@ class Bus(MemoryBackplane):
     """Loses, doubles and holds back events on their way to the rooms, as ``chance`` decides."""
 
     def __init__(self, chance: random.Random) -> None:
-        super().__init__({FRAMES: SlidingWindow(10_000, 60.0)})
+        super().__init__()
         self._chance = chance
         self._held: list[tuple[str, object]] = []
         self.faulty = True

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from chatbox.conversations import Conversations
 from chatbox.hub import Position
 from chatbox.llm.base import End, Piece, Usage
+from chatbox.reply import ANSWERS
 from chatbox.session import Kind
 from tests.world import Copy, Scripted, encrypted, principal, world
 
@@ -148,7 +149,7 @@ async def test_a_resume_from_every_position_gives_exactly_the_conversation():
             assert back.frames[0]["metadata"]["resumed"] == "true"
             assert client.conversation == whole
             assert not client.broken
-            here.leave(back)
+            await here.leave(back)
 
 
 async def test_a_resume_inside_a_running_answer_from_every_position_gives_the_rest_and_what_was_said_meanwhile():
@@ -206,7 +207,7 @@ async def test_a_page_and_a_socket_from_its_position_are_the_whole_conversation_
         await ear.hear("ai_response", 2)
         await here.say(ear, "and on")
         if not attached:
-            here.leave(ear)
+            await here.leave(ear)
             await here.hub.forget(ear.session_id)
         page = await Conversations(here.storage).page(await here.storage.get(ear.session_id))
         back = await here.enter(session_id=ear.session_id, at=Position(page.session.epoch, page.seq))
@@ -280,7 +281,7 @@ async def once(here, ears, who, what, number):
 async def come_back(here, ears, who):
     """The socket breaks, and its client resumes with what it has."""
     old = ears[who]
-    here.leave(old)
+    await here.leave(old)
     back = await here.enter(session_id=old.session_id, at=Position(old.copy.epoch, old.copy.position))
     client = old.copy
     for frame in back.frames:
@@ -295,7 +296,7 @@ async def test_an_answer_outlives_every_socket():
         ear = await here.enter()
         await here.say(ear, "go")
         await ear.hear("ai_response")
-        here.leave(ear)
+        await here.leave(ear)
         gate.set()
         await here.quiet()
         back = await here.enter(at=Position(ear.copy.epoch, ear.copy.position), session_id=ear.session_id)
@@ -309,13 +310,14 @@ async def test_nothing_is_left_when_everyone_has_gone():
             ear = await here.enter()
             await here.say(ear, "hi")
             await ear.done()
-            here.leave(ear)
+            await here.leave(ear)
             await here.sessions.delete(await here.sessions.own(principal(), ear.session_id))
         await here.quiet()
         await asyncio.sleep(0.01)
         assert len(here.hub) == len(here.replies) == len(here.tasks) == 0
         assert here.hub.active == 0
-        assert here.backplane._listening == {}
-        assert here.backplane._answers == {}
-        assert here.allowance._asking == here.replies._by_user == {}
-        assert not here.sessions._locks
+        bus = here.backplane._bus
+        assert here.backplane._listening == set()
+        assert bus.known == bus.leases == bus.answers == {}
+        assert here.allowance._asking == {}
+        assert await here.quotas.members(ANSWERS, "ann") == set()

@@ -6,6 +6,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from chatbox import draft
 from chatbox.draft import Draft, ReplyLimits
@@ -13,6 +14,7 @@ from chatbox.errors import Fenced, ProviderBusy, ProviderRefused, ProviderTimeou
 from chatbox.llm.base import End, File, Piece, Usage
 from chatbox.protocol import SelectModel
 from chatbox.session import RESPONSE_TIMES, Change, Finish, Kind
+from chatbox.sessions import system_entry
 from chatbox.storage.memory import MemoryStorage
 from chatbox.turn import turn_entry
 from tests.mutants import found
@@ -273,7 +275,7 @@ async def test_the_streams_context_is_closed_when_the_socket_is_gone_and_the_ans
     async with world(None, model) as here:
         ear = await asked(here)
         await ear.hear("ai_response")
-        here.leave(ear)
+        await here.leave(ear)
         gate.set()
         await here.quiet()
         assert (await here.log(ear.session_id))[-1].content == "ab"
@@ -385,7 +387,7 @@ async def test_a_stop_with_a_target_that_waits_for_its_turn_spares_the_next_answ
         ear = await here.enter()
         here.storage.gates["read"] = asyncio.Event()
         await here.say(ear, "go")
-        here.replies.stop(ear.session_id, "an older answer")
+        here.replies._running[ear.session_id].end(Finish.STOPPED, "an older answer")
         here.storage.gates.pop("read").set()
         assert (await ear.done())["metadata"]["finish_reason"] == "stop"
 
@@ -451,8 +453,8 @@ async def test_regenerate_stops_an_answer_whose_turn_was_being_taken():
     async with world(Slow(MemoryStorage()), model) as here:
         ear = await here.enter()
         await here.say(ear, "go")
-        reply = here.replies._running[ear.session_id]
-        reply.stop_before(10**6)
+        again = system_entry(ear.session_id, Kind.REGENERATE, "again", {})
+        here.replies._running[ear.session_id].heed(replace(again, index=10**6))
         end = await ear.done()
         assert end["metadata"]["finish_reason"] == "stopped"
 
@@ -507,10 +509,10 @@ async def test_a_turn_that_can_not_be_taken_is_given_up_by_a_stop_and_the_questi
         failing.down = {"read"}
         await here.say(ear, "hi")
         await asyncio.sleep(0.01)
-        here.replies.stop(ear.session_id)
+        here.replies._running[ear.session_id].end(Finish.STOPPED)
         await here.quiet()
         failing.down = set()
-        here.leave(ear)
+        await here.leave(ear)
         await here.hub.forget(ear.session_id)
         assert (await (await here.enter()).done())["metadata"]["finish_reason"] == "stop"
 
@@ -652,7 +654,7 @@ async def test_a_late_piece_is_refused_and_says_nothing():
         running = await ear.hear("loading")
         await here.backplane.finish(ear.session_id, running["message_id"])
         gate.set()
-        assert (await ear.done())["metadata"]["finish_reason"] == "error"
+        assert (await ear.done())["metadata"]["finish_reason"] == "interrupted"
         assert ear.of("error") == []
 
 

@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from chatbox.allowance import FRAMES, Allowance
-from chatbox.backplane.memory import MemoryBackplane
+from chatbox.backplane.base import Backplane, Pool, Quotas, Window
+from chatbox.backplane.memory import MemoryBackplane, MemoryQuotas
 from chatbox.chat import Asked, Caller, Chat
 from chatbox.draft import ReplyLimits
 from chatbox.errors import StorageBusy
 from chatbox.hub import Hub, Position
-from chatbox.limits import SlidingWindow
 from chatbox.llm.base import End, Event, Piece, Prompt, Provider, ProviderSettings, Usage
 from chatbox.metrics import Metrics
 from chatbox.protocol import Model, Regenerate, Say, Stop
-from chatbox.reply import Replies
+from chatbox.reply import ANSWERS, Replies
 from chatbox.room import Listener
 from chatbox.session import Principal, new_id
-from chatbox.sessions import Sessions
+from chatbox.sessions import LISTENERS, Sessions
 from chatbox.storage.base import Storage
 from chatbox.storage.encrypted import EncryptedStorage
 from chatbox.storage.memory import MemoryStorage
@@ -130,6 +130,7 @@ class Ear(Listener):
 
     def __init__(self) -> None:
         self.id = new_id()
+        self.client = ""
         self.session_id = ""
         self.position = 0
         self.sending: set[str] = set()
@@ -251,7 +252,8 @@ class World:
         answers: int = 3,
         tokens: int = 0,
         reconnect_timeout: float = 900.0,
-        backplane: MemoryBackplane | None = None,
+        backplane: Backplane | None = None,
+        quotas: Quotas | None = None,
         hub: type[Hub] = Hub,
         replies: type[Replies] = Replies,
         chat: type[Chat] = Chat,
@@ -260,18 +262,28 @@ class World:
         self.storage = storage
         self.metrics = Metrics()
         self.tasks = Tasks()
-        self.window = SlidingWindow(rate, 60.0)
-        self.backplane = backplane or MemoryBackplane({FRAMES: self.window})
+        self.backplane = backplane or MemoryBackplane()
+        pools = {LISTENERS: Pool(linger=reconnect_timeout), ANSWERS: Pool()}
+        self.quotas = quotas or MemoryQuotas({FRAMES: Window(rate, 60.0)}, pools)
         offered = {provider.settings.id: provider for provider in providers or (Scripted(),)}
         self.hub = hub(storage, self.backplane, self.tasks)
-        self.replies = replies(storage, self.backplane, offered, limits, self.metrics, self.tasks)
-        self.sessions = sessions(
-            storage, self.backplane, self.hub, self.replies, self.metrics, reconnect_timeout=reconnect_timeout
+        self.replies = replies(
+            storage, self.backplane, self.quotas, self.hub, offered, limits, self.metrics, self.tasks
         )
-        self.allowance = Allowance(storage, self.backplane, self.replies, self.metrics, answers=answers, tokens=tokens)
+        self.sessions = sessions(
+            storage,
+            self.backplane,
+            self.quotas,
+            self.hub,
+            self.replies,
+            self.metrics,
+            reconnect_timeout=reconnect_timeout,
+        )
+        self.allowance = Allowance(storage, self.quotas, self.metrics, answers=answers, tokens=tokens)
         self.chat = chat(
             storage,
             self.backplane,
+            self.quotas,
             self.hub,
             self.replies,
             self.sessions,
@@ -305,8 +317,8 @@ class World:
         await self.do(ear, Regenerate(message_id=message_id))
         return message_id
 
-    def leave(self, ear: Ear) -> None:
-        self.hub.leave(ear.session_id, ear)
+    async def leave(self, ear: Ear) -> None:
+        await self.chat.leave(ear)
 
     async def quiet(self) -> None:
         """Wait until nothing is being answered and no task is left."""

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
-from chatbox.backplane.base import Backplane
+from chatbox.backplane.base import Quotas
 from chatbox.errors import TooMany
 from chatbox.metrics import Metrics
-from chatbox.reply import Replies
+from chatbox.reply import ANSWERS
 from chatbox.storage.base import Storage
 
 FRAMES = "frames"
-"""The backplane's limit on stored frames a user."""
+"""The window of stored frames a user."""
 
 ANSWER_WAIT = 2000
 """After so many ms it may be worth to ask again when all answers were busy."""
@@ -23,12 +23,9 @@ ANSWER_WAIT = 2000
 class Allowance:
     """``answers`` at once; ``tokens`` a UTC day, 0 is off. What is refused, with ``TooMany``, is not counted."""
 
-    def __init__(
-        self, storage: Storage, backplane: Backplane, replies: Replies, metrics: Metrics, *, answers: int, tokens: int
-    ) -> None:
+    def __init__(self, storage: Storage, quotas: Quotas, metrics: Metrics, *, answers: int, tokens: int) -> None:
         self._storage = storage
-        self._backplane = backplane
-        self._replies = replies
+        self._quotas = quotas
         self._metrics = metrics
         self._answers = answers
         self._tokens = tokens
@@ -36,7 +33,7 @@ class Allowance:
 
     async def frame(self, user_id: str) -> None:
         """Count a frame that will be stored."""
-        if wait := await self._backplane.hit(FRAMES, user_id):
+        if wait := await self._quotas.hit(FRAMES, user_id):
             raise self._refusal(FRAMES, "Too many messages. Wait a moment.", round(wait * 1000) + 1)
 
     async def tokens(self, user_id: str) -> None:
@@ -47,11 +44,12 @@ class Allowance:
             wait = round((midnight - now).total_seconds() * 1000)
             raise self._refusal("tokens", "The tokens of today are used up.", wait)
 
-    @contextmanager
-    def answer(self, user_id: str, session_id: str) -> Iterator[None]:
+    @asynccontextmanager
+    async def answer(self, user_id: str, session_id: str) -> AsyncIterator[None]:
         """A place for the session's answer, from before its question is stored until it is running."""
+        answering = await self._quotas.members(ANSWERS, user_id)
         asking = self._asking[user_id]
-        busy = self._replies.sessions(user_id) | asking.keys()
+        busy = answering | asking.keys()
         if session_id not in busy and len(busy) >= self._answers:
             raise self._refusal("answers", "Too many answers at once. Wait for one to finish.", ANSWER_WAIT)
         asking[session_id] += 1

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from fastapi import FastAPI
@@ -19,24 +19,26 @@ from chatbox.api.guard import Guard
 from chatbox.api.middleware import LOOPBACK_HOSTS, Surroundings, answer_errors
 from chatbox.api.models import PROBLEMS
 from chatbox.auth import Authenticator, Origins
-from chatbox.backplane.memory import MemoryBackplane
+from chatbox.backplane.base import Backplane, Pool, Quotas, Window
+from chatbox.backplane.memory import MemoryBackplane, MemoryQuotas
 from chatbox.chat import Chat
 from chatbox.config import Config
 from chatbox.connection import ChatSocket
-from chatbox.connections import Connections
+from chatbox.connections import SOCKETS, Connections
 from chatbox.conversations import Conversations
 from chatbox.draft import ReplyLimits
 from chatbox.errors import StorageError
 from chatbox.health import Health
 from chatbox.housekeeping import Housekeeping, Periods
 from chatbox.hub import Hub
-from chatbox.limits import SlidingWindow, sweep_regularly
 from chatbox.llm import open_provider
+from chatbox.llm.base import Provider
 from chatbox.metrics import Metrics
 from chatbox.protocol import Model
-from chatbox.reply import Replies
-from chatbox.sessions import Sessions
+from chatbox.reply import ANSWERS, Replies
+from chatbox.sessions import LISTENERS, Sessions
 from chatbox.storage import open_storage
+from chatbox.storage.base import CellStorage
 from chatbox.storage.encrypted import EncryptedStorage
 from chatbox.storage.rotate import rotate
 from chatbox.tasks import Tasks
@@ -46,34 +48,48 @@ log = structlog.get_logger(component="app")
 LOOPBACK_ORIGINS = ("http://localhost:*", "http://127.0.0.1:*")
 
 
+class Parts(NamedTuple):
+    """What the service stands on."""
+
+    cells: CellStorage
+    backplane: Backplane
+    quotas: Quotas
+    providers: Mapping[str, Provider]
+
+
 class App:
     """The service as an ASGI application: WebSockets go straight to their endpoint, the rest through FastAPI.
 
     Starting it opens the store, the models and the background tasks; stopping closes them in reverse.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, parts: Parts) -> None:
         self.config = config
         self.metrics = Metrics()
         self.tasks = Tasks()
-        self._cells = open_storage(config.store_url)
+        self._cells = parts.cells
         self.storage = EncryptedStorage(self._cells, config.keyring)
-        self._limits = {
-            FRAMES: SlidingWindow(config.rate_limit, 60.0),
-            shares.LIMIT: SlidingWindow(60, 60.0),
-        }
-        self.backplane = MemoryBackplane(self._limits)
-        self.providers = {settings.id: open_provider(settings) for settings in config.providers}
+        self.backplane = parts.backplane
+        self.quotas = parts.quotas
+        self.providers = parts.providers
         self.authenticator = _authenticator(config)
         self.origins = Origins(config.allowed_origins, config.development)
-        self.connections = Connections(config.max_connections, config.max_connections_per_user, self.metrics)
+        self.connections = Connections(config.max_connections, self.quotas, self.metrics)
         self.hub = Hub(self.storage, self.backplane, self.tasks)
         self.replies = Replies(
-            self.storage, self.backplane, self.providers, _reply_limits(config), self.metrics, self.tasks
+            self.storage,
+            self.backplane,
+            self.quotas,
+            self.hub,
+            self.providers,
+            _reply_limits(config),
+            self.metrics,
+            self.tasks,
         )
         self.sessions = Sessions(
             self.storage,
             self.backplane,
+            self.quotas,
             self.hub,
             self.replies,
             self.metrics,
@@ -81,7 +97,7 @@ class App:
         )
         self.chat = self._build_chat()
         self.conversations = Conversations(self.storage)
-        self.health = Health(self.storage, self.providers, self.connections)
+        self.health = Health(self.storage, self.backplane, self.providers, self.connections)
         self.housekeeping = Housekeeping(self.storage, self.hub, self.sessions, self.replies, _periods(config))
         self.metrics.active_sessions_total.set_function(lambda: self.hub.active)
         self._sockets = {f"{config.path_prefix}/ws": self._chat_socket()}
@@ -104,6 +120,7 @@ class App:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self.storage)
             await stack.enter_async_context(self.backplane)
+            await stack.enter_async_context(self.quotas)
             for provider in self.providers.values():
                 await stack.enter_async_context(provider)
             await stack.enter_async_context(self.tasks)
@@ -120,8 +137,9 @@ class App:
     def _start_background(self) -> None:
         self.tasks.keep(self.connections.run, "connections")
         self.tasks.keep(self.housekeeping.run, "housekeeping")
+        self.tasks.keep(self.housekeeping.watch, "watch")
         interval = self.config.rate_limit_cleanup_interval
-        self.tasks.keep(lambda: sweep_regularly(self._limits.values(), interval), "limits")
+        self.tasks.keep(lambda: self.quotas.clean(interval), "quotas")
         self.tasks.keep(self.health.watch_loop, "loop lag")
         self.tasks.keep(self.health.watch_providers, "providers")
         if len(self.config.keyring) > 1:
@@ -141,8 +159,7 @@ class App:
         config = self.config
         allowance = Allowance(
             self.storage,
-            self.backplane,
-            self.replies,
+            self.quotas,
             self.metrics,
             answers=config.user_max_answers,
             tokens=config.user_token_budget,
@@ -150,6 +167,7 @@ class App:
         return Chat(
             self.storage,
             self.backplane,
+            self.quotas,
             self.hub,
             self.replies,
             self.sessions,
@@ -161,7 +179,6 @@ class App:
     def _chat_socket(self) -> ChatSocket:
         return ChatSocket(
             self.chat,
-            self.hub,
             self.connections,
             self.authenticator,
             self.origins,
@@ -185,7 +202,7 @@ class App:
         guard = Guard(self.authenticator)
         for router in (
             sessions.routes(guard, self.sessions, self.conversations),
-            shares.routes(guard, self.sessions, self.conversations, self.backplane),
+            shares.routes(guard, self.sessions, self.conversations, self.quotas),
             ops.routes(self.health, self.metrics, config.metrics_allowed_networks, self._page_settings()),
             pages.routes(config.path_prefix, self._frame_ancestors()),
         ):
@@ -218,7 +235,23 @@ class App:
 
 def create_app(config: Config) -> App:
     """The service, to be served by itself or mounted into another ASGI application."""
-    return App(config)
+    return App(config, open_parts(config))
+
+
+def open_parts(config: Config) -> Parts:
+    """What the configuration names, not yet opened. Raises ``ConfigError``."""
+    windows = {FRAMES: Window(config.rate_limit, 60.0), shares.LIMIT: Window(60, 60.0)}
+    pools = {
+        SOCKETS: Pool(config.max_connections_per_user),
+        LISTENERS: Pool(linger=config.reconnect_timeout),
+        ANSWERS: Pool(),
+    }
+    return Parts(
+        open_storage(config.store_url),
+        MemoryBackplane(),
+        MemoryQuotas(windows, pools),
+        {settings.id: open_provider(settings) for settings in config.providers},
+    )
 
 
 def _authenticator(config: Config) -> Authenticator:

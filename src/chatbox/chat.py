@@ -14,7 +14,7 @@ import msgspec
 
 from chatbox import protocol
 from chatbox.allowance import Allowance
-from chatbox.backplane.base import Backplane, Signal, Stored
+from chatbox.backplane.base import Backplane, Joined, Quotas, Signal, Stored
 from chatbox.errors import Conflict, Fenced, NotFound, TooMany
 from chatbox.hub import Hub, Position, Refused, Replay
 from chatbox.protocol import (
@@ -33,7 +33,7 @@ from chatbox.protocol import (
 from chatbox.reply import Replies
 from chatbox.room import Listener
 from chatbox.session import Change, Entry, Help, Kind, Principal, Sender, Session, name_from, now_ms
-from chatbox.sessions import Sessions, system_entry
+from chatbox.sessions import LISTENERS, Sessions, system_entry
 from chatbox.storage.base import Appended, Storage
 from chatbox.tasks import Tasks
 from chatbox.turn import asks
@@ -70,6 +70,7 @@ class Chat:
         self,
         storage: Storage,
         backplane: Backplane,
+        quotas: Quotas,
         hub: Hub,
         replies: Replies,
         sessions: Sessions,
@@ -80,6 +81,7 @@ class Chat:
     ) -> None:
         self._storage = storage
         self._backplane = backplane
+        self._quotas = quotas
         self._hub = hub
         self._replies = replies
         self._sessions = sessions
@@ -90,22 +92,35 @@ class Chat:
     async def attach(self, principal: Principal, listener: Listener, asked: Asked) -> Session:
         """Choose the socket's session and send it its first frame, what it missed, and all that comes.
 
-        An unfinished answer of a process that died is closed, and what it left unanswered is answered now.
-        Raises ``StorageError``.
+        An unfinished answer of a process that died is closed, and what it left unanswered is answered now. An older
+        socket of the same tab is closed. Raises ``StorageError``.
         """
         try:
-            return await self._attach(principal, listener, asked)
+            session = await self._attach(principal, listener, asked)
         except NotFound:  # deleted in this very moment: choose as if it had never been
-            return await self._attach(principal, listener, asked)
+            session = await self._attach(principal, listener, asked)
+        if listener.client:
+            await self._backplane.publish(session.id, Joined(listener.client, listener.id))
+        return session
+
+    async def leave(self, listener: Listener) -> None:
+        """The socket is gone. Its answer goes on."""
+        self._hub.leave(listener.session_id, listener)
+        await self._quotas.leave(LISTENERS, listener.session_id, listener.id)
 
     async def _attach(self, principal: Principal, listener: Listener, asked: Asked) -> Session:
         session = await self._sessions.choose(principal, asked.session_id)
         session = await self._replies.settle(session)
+        await self._quotas.enter(LISTENERS, session.id, listener.id)
         fresh = self._hub.room(session.id) is None
         at: Position | Refused | None = asked.at
         if asked.at and session.id != asked.session_id:
             at = "unknown"
-        await self._hub.attach(session, listener, at, lambda replay: self._greeting(session, replay))
+        try:
+            await self._hub.attach(session, listener, at, lambda replay: self._greeting(session, replay))
+        except BaseException:
+            await self._quotas.leave(LISTENERS, session.id, listener.id)
+            raise
         if fresh:
             await self._replies.look(session)
         return session
@@ -196,26 +211,28 @@ class Chat:
         """Store what wants an answer, and see that it comes."""
         try:
             await self._allowance.tokens(caller.user_id)
-            with self._allowance.answer(caller.user_id, caller.session_id):
+            async with self._allowance.answer(caller.user_id, caller.session_id):
                 await self._allowance.frame(caller.user_id)
                 stored = await self._commit(caller, entry, change)
-                if stored.fresh and entry.kind is Kind.REGENERATE:
-                    self._replies.again(stored.session, stored.entry.index)
-                elif stored.fresh:
+                if stored.fresh:
                     self._replies.wake(stored.session)
         except TooMany:
             if not await self._repeated(caller, entry):
                 raise
 
     async def _stop(self, caller: Caller, command: Stop) -> None:
-        running = self._replies.running(caller.session_id)
+        running = self._running(caller.session_id)
         if running is None or command.target not in (None, running):
             self._acknowledge_nothing(caller, command)
             return
         entry = system_entry(caller.session_id, Kind.STOP, command.message_id, {"target": running})
-        stored = await self._commit(caller, entry, Change())
-        if stored.fresh:
-            self._replies.stop(caller.session_id, running or None)
+        await self._commit(caller, entry, Change())
+
+    def _running(self, session_id: str) -> str | None:
+        """The running answer, whichever replica writes it; "" while its turn is being taken here."""
+        here, room = self._replies.running(session_id), self._hub.room(session_id)
+        elsewhere = room.answer.turn.answer_id if room and room.answer else None
+        return here or elsewhere or here
 
     async def _select_model(self, caller: Caller, command: SelectModel) -> None:
         self._check_model(command.model_id)

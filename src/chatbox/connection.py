@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from contextlib import AsyncExitStack
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -29,7 +30,7 @@ from chatbox.errors import (
     StorageError,
     Unavailable,
 )
-from chatbox.hub import Hub, Position
+from chatbox.hub import Position
 from chatbox.metrics import Metrics
 from chatbox.outbox import Line, Outbox, Send
 from chatbox.protocol import Authenticate, BadFrame, Close, Frame, Inbound
@@ -60,8 +61,8 @@ class Connection(Listener, Socket):
         "client", "id", "position", "principal", "sending", "session_id", "user_id",
     )  # fmt: skip
 
-    def __init__(self, principal: Principal, client: str, send: Send, line: Line, tasks: Tasks) -> None:
-        self.id = new_id()
+    def __init__(self, socket_id: str, principal: Principal, client: str, send: Send, line: Line, tasks: Tasks) -> None:
+        self.id = socket_id
         self.user_id = principal.user_id
         self.client = client
         self.session_id = ""
@@ -169,7 +170,6 @@ class ChatSocket:
     def __init__(
         self,
         chat: Chat,
-        hub: Hub,
         connections: Connections,
         authenticator: Authenticator,
         origins: Origins,
@@ -179,7 +179,6 @@ class ChatSocket:
         query_token: bool,
     ) -> None:
         self._chat = chat
-        self._hub = hub
         self._connections = connections
         self._authenticator = authenticator
         self._origins = origins
@@ -190,26 +189,27 @@ class ChatSocket:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         request = _Handshake(scope, self._query_token)
-        try:
-            principal = await self._admit(request)
-        except Refusal as refusal:
-            await _deny(send, refusal)
-            return
-        line = scope.get("extensions", {}).get("chatbox.line", {}).get("line") or Line()
-        connection = Connection(principal, request.client, send, line, self._tasks)
-        structlog.contextvars.bind_contextvars(user=principal.user_id)
-        with self._connections.enter(connection):
-            await send({"type": "websocket.accept", "subprotocol": request.subprotocol})
-            await self._serve(connection, request, receive)
+        socket_id = new_id()
+        async with AsyncExitStack() as place:
+            try:
+                principal = await self._admit(request)
+                await place.enter_async_context(self._connections.place(principal.user_id, socket_id))
+            except Refusal as refusal:
+                await _deny(send, refusal)
+                return
+            line = scope.get("extensions", {}).get("chatbox.line", {}).get("line") or Line()
+            connection = Connection(socket_id, principal, request.client, send, line, self._tasks)
+            with self._connections.enter(connection):
+                await send({"type": "websocket.accept", "subprotocol": request.subprotocol})
+                await self._serve(connection, request, receive)
 
     async def _admit(self, request: _Handshake) -> Principal:
         if not self._origins.allows(request.origin):
             raise Forbidden("This origin is not allowed.")
-        principal = await self._authenticator.verify(request.token)
-        self._connections.admit(principal.user_id)
-        return principal
+        return await self._authenticator.verify(request.token)
 
     async def _serve(self, connection: Connection, request: _Handshake, receive: Receive) -> None:
+        structlog.contextvars.bind_contextvars(user=connection.user_id)
         try:
             await self._attach(connection, request)
             while (message := await receive())["type"] != "websocket.disconnect":
@@ -219,7 +219,7 @@ class ChatSocket:
                 elif not connection.closing:
                     await self._frame(connection, text)
         finally:
-            self._hub.leave(connection.session_id, connection)
+            await self._chat.leave(connection)
 
     async def _attach(self, connection: Connection, request: _Handshake) -> None:
         try:
@@ -230,7 +230,6 @@ class ChatSocket:
             connection.close(Close.INTERNAL, "try again")
         else:
             structlog.contextvars.bind_contextvars(session=session.id)
-            self._connections.settle(connection)
 
     async def _frame(self, connection: Connection, text: str) -> None:
         self._metrics.messages_received_total.inc()

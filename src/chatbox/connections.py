@@ -7,14 +7,17 @@ import random
 import time
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 
+from chatbox.backplane.base import Quotas
 from chatbox.errors import TooManyConnections, Unavailable
 from chatbox.metrics import Metrics
 from chatbox.protocol import Close
 
 TICK = 1.0
+SOCKETS = "sockets"
+"""The pool of open sockets by user."""
 COME_BACK = 5_000
 """Draining clients come back spread over so many ms."""
 
@@ -22,9 +25,8 @@ COME_BACK = 5_000
 class Socket(ABC):
     """An open socket as the registry sees it."""
 
+    id: str
     user_id: str
-    client: str
-    session_id: str
 
     @property
     @abstractmethod
@@ -48,14 +50,13 @@ class Socket(ABC):
 
 
 class Connections:
-    """``limit`` sockets in all, ``user_limit`` a user."""
+    """``limit`` sockets in this process; a user's are limited over all replicas."""
 
-    def __init__(self, limit: int, user_limit: int, metrics: Metrics) -> None:
+    def __init__(self, limit: int, quotas: Quotas, metrics: Metrics) -> None:
         self._limit = limit
-        self._user_limit = user_limit
+        self._quotas = quotas
         self._metrics = metrics
         self._by_user: defaultdict[str, set[Socket]] = defaultdict(set)
-        self._clients: dict[tuple[str, str, str], Socket] = {}
         self._count = 0
         self._empty = asyncio.Event()
         self._empty.set()
@@ -64,23 +65,35 @@ class Connections:
     def __len__(self) -> int:
         return self._count
 
-    def admit(self, user_id: str) -> None:
-        """Refuse a handshake that does not fit. Raises ``Unavailable``, ``TooManyConnections``."""
+    @asynccontextmanager
+    async def place(self, user_id: str, socket_id: str) -> AsyncIterator[None]:
+        """A place for one more socket. Raises ``Unavailable``, ``TooManyConnections``."""
         if self.draining:
             raise Unavailable("The server is draining. Come back in a moment.", retry_after=COME_BACK)
         if self._count >= self._limit:
             raise Unavailable("The server is full. Come back in a moment.", retry_after=COME_BACK)
-        if len(self._by_user.get(user_id, ())) >= self._user_limit:
-            self._drop_dead(user_id)
-        if len(self._by_user.get(user_id, ())) >= self._user_limit:
+        self._count += 1
+        self._empty.clear()
+        try:
+            await self._enter_pool(user_id, socket_id)
+            yield
+        finally:
+            self._count -= 1
+            if not self._count:
+                self._empty.set()
+            await self._quotas.leave(SOCKETS, user_id, socket_id)
+
+    async def _enter_pool(self, user_id: str, socket_id: str) -> None:
+        if await self._quotas.enter(SOCKETS, user_id, socket_id):
+            return
+        await self._drop_dead(user_id)
+        if not await self._quotas.enter(SOCKETS, user_id, socket_id):
             raise TooManyConnections("You have too many connections open. Close one.", retry_after=COME_BACK)
 
     @contextmanager
     def enter(self, socket: Socket) -> Iterator[None]:
-        """Count the socket while it is open."""
+        """Look after the socket while it is open."""
         self._by_user[socket.user_id].add(socket)
-        self._count += 1
-        self._empty.clear()
         self._metrics.websocket_connections_total.inc()
         start = time.monotonic()
         try:
@@ -89,16 +102,6 @@ class Connections:
             self._forget(socket)
             self._metrics.websocket_connections_total.dec()
             self._metrics.websocket_connection_duration_seconds.observe(time.monotonic() - start)
-
-    def settle(self, socket: Socket) -> None:
-        """The socket has its session: it replaces an older one of the same user, session and client."""
-        if not socket.client:
-            return
-        key = (socket.user_id, socket.session_id, socket.client)
-        older = self._clients.get(key)
-        self._clients[key] = socket
-        if older and older is not socket:
-            older.close(Close.REPLACED, "replaced by a newer connection")
 
     def tick(self) -> None:
         """Let every socket look at the clock."""
@@ -131,22 +134,15 @@ class Connections:
     def _all(self) -> list[Socket]:
         return [socket for sockets in self._by_user.values() for socket in sockets]
 
-    def _drop_dead(self, user_id: str) -> None:
-        for socket in list(self._by_user[user_id]):
+    async def _drop_dead(self, user_id: str) -> None:
+        for socket in list(self._by_user.get(user_id, ())):
             if socket.missed_ping:
                 self._forget(socket)
                 socket.abort()
+                await self._quotas.leave(SOCKETS, user_id, socket.id)
 
     def _forget(self, socket: Socket) -> None:
-        """Compare and delete: a late clean-up never removes a newer socket."""
         sockets = self._by_user.get(socket.user_id, set())
-        if socket in sockets:
-            sockets.remove(socket)
-            self._count -= 1
-        if not self._count:
-            self._empty.set()
+        sockets.discard(socket)
         if not sockets:
             self._by_user.pop(socket.user_id, None)
-        key = (socket.user_id, socket.session_id, socket.client)
-        if self._clients.get(key) is socket:
-            del self._clients[key]

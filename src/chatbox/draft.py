@@ -197,6 +197,8 @@ class Writer:
         kept = Partial(draft.session_id, draft.turn.answer_id, draft.turn.fence, draft.text)
         try:
             await self._storage.keep(kept)
+        except Fenced:
+            draft.end(Finish.INTERRUPTED)
         except (StorageError, NotFound) as error:
             log.warning("the text so far could not be kept", session=draft.session_id, error=str(error))
 
@@ -244,14 +246,16 @@ def next_slot(now: float) -> float:
 
 
 def failed(draft: Draft, error: BaseException) -> Unavailable | None:
-    """Note how the model failed. What the user is told says nothing about the provider; of a late writer, nothing."""
+    """Note how the model failed, or that the turn was lost. What the user is told says nothing about the provider; of a
+    late writer, nothing."""
     if isinstance(error, ProviderTimeout):
         draft.finish = Finish.TIMEOUT
         log.error("the model took too long", error=str(error))
         return ModelTooSlow("The model took too long to answer. Try again.")
-    draft.finish = Finish.ERROR
     if isinstance(error, Fenced | NotFound):
+        draft.finish = Finish.INTERRUPTED
         return None
+    draft.finish = Finish.ERROR
     log.error("the model failed", error=str(error), kind=type(error).__name__)
     wait = error.retry_after if isinstance(error, ProviderError) else None
     return ModelUnavailable(

@@ -15,6 +15,7 @@
     │   ├── StorageLocked      another process has the file
     │   ├── StorageCorrupt     a row that can't be decrypted or decoded
     │   └── Fenced             a late writer; someone else owns the answer now
+    ├── BackplaneDown          other replicas can't be reached, or do not hear
     ├── ProviderError          a model did not answer
     │   ├── ProviderBusy       transient: rate limit or overload; may say when to retry
     │   ├── ProviderUnreachable  transient: no connection, reset, 5xx
@@ -169,6 +170,10 @@ class StorageCorrupt(StorageError):
 
 class Fenced(StorageError):
     """A late writer: the session's fence is higher than the one shown, or the answer is not running any more."""
+
+
+class BackplaneDown(ChatboxError):
+    """Other replicas can't be reached, or events do not get through."""
 
 
 class ProviderError(ChatboxError):

@@ -9,26 +9,35 @@ from collections.abc import Awaitable, Mapping
 
 import structlog
 
+from chatbox.backplane.base import Backplane
 from chatbox.connections import Connections
-from chatbox.errors import ProviderError, StorageError
+from chatbox.errors import BackplaneDown, ProviderError, StorageError
 from chatbox.llm.base import Provider
 from chatbox.storage.base import Storage
 
 log = structlog.get_logger(component="health")
 
 FRESH = 1.0
-STORE_PATIENCE = 5.0
+PATIENCE = 5.0
 PROVIDER_INTERVAL = 30.0
 PROVIDER_PATIENCE = 10.0
 LAG_TICK, LAG_WINDOW, MAX_LAG = 0.25, 10.0, 1.0
 
 
 class Health:
-    """The readiness checks: store with its keys, loop lag, draining; providers are told, but an outage of a model does
-    not take the conversations away. ``loop_lag`` is how late the loop ran at worst in the last 10 s, in s."""
+    """The readiness checks: store with its keys, the way to other replicas, loop lag, draining; providers are told, but
+    an outage of a model does not take the conversations away. ``loop_lag`` is how late the loop ran at worst in the
+    last 10 s, in s."""
 
-    def __init__(self, storage: Storage, providers: Mapping[str, Provider], connections: Connections) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        backplane: Backplane,
+        providers: Mapping[str, Provider],
+        connections: Connections,
+    ) -> None:
         self._storage = storage
+        self._backplane = backplane
         self._providers = providers
         self._connections = connections
         self._models: dict[str, str] = dict.fromkeys(providers, "not checked yet")
@@ -46,16 +55,17 @@ class Health:
         return self._last
 
     async def _look(self) -> tuple[bool, dict[str, object]]:
-        store = await _answer(self._storage.check())
+        store, backplane = await asyncio.gather(_answer(self._storage.check()), _answer(self._backplane.check()))
         lag = "ok" if self.loop_lag <= MAX_LAG else f"blocked for {self.loop_lag:.1f} s"
         draining = self._connections.draining
         checks: dict[str, object] = {
             "store": store,
+            "backplane": backplane,
             "loop": lag,
             "draining": draining,
             "providers": dict(self._models),
         }
-        return store == lag == "ok" and not draining, checks
+        return store == backplane == lag == "ok" and not draining, checks
 
     async def watch_loop(self) -> None:
         """Measure how late the loop runs, until cancelled."""
@@ -75,14 +85,14 @@ class Health:
 
 
 async def _answer(asked: Awaitable[object]) -> str:
-    """What the store says: ok, or why not."""
+    """What a part says: ok, or why not."""
     try:
-        async with asyncio.timeout(STORE_PATIENCE):
+        async with asyncio.timeout(PATIENCE):
             await asked
     except TimeoutError:
-        return f"no answer within {STORE_PATIENCE:.0f} s"
-    except StorageError as error:
-        log.error("the store fails its check", error=str(error))
+        return f"no answer within {PATIENCE:.0f} s"
+    except (StorageError, BackplaneDown) as error:
+        log.error("a part fails its check", error=str(error))
         return type(error).__name__
     return "ok"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
@@ -12,6 +13,7 @@ import structlog
 from chatbox.errors import NotFound, StorageError
 from chatbox.hub import Hub
 from chatbox.reply import Replies
+from chatbox.room import Room
 from chatbox.session import Session, now_ms
 from chatbox.sessions import Sessions
 from chatbox.storage.base import SessionQuery, Storage
@@ -20,6 +22,8 @@ log = structlog.get_logger(component="housekeeping")
 
 BATCH = 500
 DAY_MS = 86_400_000
+WATCH = 2.0
+"""Seconds between two looks for what no process sees to; a question may wait so long for its turn."""
 
 
 class Periods(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,33 +72,52 @@ class Housekeeping:
             await self._remove(SessionQuery(idle_since=now - days * DAY_MS))
         await self._evict()
 
+    async def watch(self) -> None:
+        """See to what no process sees to any more, in the sessions with someone listening here, until cancelled."""
+        while True:
+            await asyncio.sleep(WATCH)
+            for room in self._hub.rooms():
+                if room.listeners and self._neglected(room):
+                    await self._see_to(room.session_id)
+
+    def _neglected(self, room: Room) -> bool:
+        """Whether somebody else writes the room's answer, or nobody; or a question has waited too long for its turn."""
+        asked_at = room.owing.asked_at
+        late = asked_at is not None and time.monotonic() - asked_at > WATCH
+        return self._replies.running(room.session_id) is None and (late or room.owing.open_answer is not None)
+
+    async def _see_to(self, session_id: str) -> None:
+        try:
+            if session := await self._storage.get(session_id):
+                await self._replies.settle(session)
+                await self._replies.look(session)
+        except (StorageError, NotFound) as error:
+            log.warning("an unfinished answer can't be closed yet", session=session_id, error=str(error))
+
     async def settle(self) -> int:
         """Close the answers that are not running any more: their process died, or their store failed for too long.
         Returns how many were found unfinished."""
         found = 0
         async for session in self._all(SessionQuery(answering=True)):
             found += 1
-            await self._replies.settle(session)
+            await self._replies.look(await self._replies.settle(session))
         return found
 
     async def _end_abandoned(self, away: int) -> None:
         async for session in self._all(SessionQuery(active=True, idle_since=away)):
-            if self._sessions.abandoned(session):
+            if await self._sessions.abandoned(session):
                 with suppress(NotFound):
                     await self._sessions.close(session)
 
     async def _remove(self, query: SessionQuery) -> None:
         async for session in self._all(query):
-            if self._sessions.abandoned(session):
+            if await self._sessions.abandoned(session):
                 await self._sessions.delete(session)
 
     async def _evict(self) -> None:
-        """Forget the rooms that nobody has needed for ``session_ttl``. Sessions that are active or were never used keep
-        theirs: it knows when their last socket left."""
+        """Forget the rooms that nobody has needed for ``session_ttl``."""
         for session_id in self._hub.idle(self._periods.session_ttl):
-            session = await self._storage.get(session_id)
-            if session is None or (session.last_index and not session.is_active):
-                await self._hub.evict(session_id)
+            await self._hub.evict(session_id)
 
     async def _all(self, query: SessionQuery) -> AsyncIterator[Session]:
         query = msgspec.structs.replace(query, limit=BATCH)

@@ -56,6 +56,7 @@ class Hub:
         self._tasks = tasks
         self._rooms: dict[str, Room] = {}
         self._opening: dict[str, asyncio.Task[Room]] = {}
+        self._follow: Callable[[Entry], None] = _nobody
         backplane.connect(self._receive)
 
     def __len__(self) -> int:
@@ -70,6 +71,24 @@ class Hub:
         """The session's room, if this process has one."""
         return self._rooms.get(session_id)
 
+    def rooms(self) -> list[Room]:
+        """All rooms of this process."""
+        return list(self._rooms.values())
+
+    def follow(self, follower: Callable[[Entry], None]) -> None:
+        """Give each entry that passes in any room to this one follower."""
+        self._follow = follower
+
+    async def open(self, session_id: str) -> Room:
+        """The session's room, made if need be. Raises ``NotFound``, ``StorageError``."""
+        opening = self._opening.get(session_id)
+        if opening is None:
+            if room := self._rooms.get(session_id):
+                return room
+            opening = self._opening[session_id] = self._tasks.start(self._make_room(session_id), "room")
+            opening.add_done_callback(lambda _: self._opening.pop(session_id, None))
+        return await asyncio.shield(opening)
+
     async def attach(
         self, session: Session, listener: Listener, at: Position | Refused | None, greet: Callable[[Replay], Frame]
     ) -> None:
@@ -79,7 +98,9 @@ class Hub:
         Raises ``NotFound`` when the session was deleted meanwhile, ``StorageError``.
         """
         while True:
-            room = await self._open(session.id)
+            room = await self.open(session.id)
+            if session.last_index > room.index:
+                await self._catch_up(room)
             replay, missed = await self._replay(room, session, at)
             if self._rooms.get(session.id) is room:
                 break
@@ -110,18 +131,9 @@ class Hub:
 
     # -- opening a room ------------------------------------------------------------------------------------------------
 
-    async def _open(self, session_id: str) -> Room:
-        opening = self._opening.get(session_id)
-        if opening is None:
-            if room := self._rooms.get(session_id):
-                return room
-            opening = self._opening[session_id] = self._tasks.start(self._make_room(session_id), "room")
-            opening.add_done_callback(lambda _: self._opening.pop(session_id, None))
-        return await asyncio.shield(opening)
-
     async def _make_room(self, session_id: str) -> Room:
         """The room is registered before anything is read, so that it hears of all that happens meanwhile."""
-        room = self._rooms[session_id] = Room(session_id, self._fill)
+        room = self._rooms[session_id] = Room(session_id, self._fill, self._passed)
         try:
             await self._backplane.listen(session_id)
             session = await self._storage.get(session_id)
@@ -180,6 +192,9 @@ class Hub:
         if room:
             room.receive(event)
 
+    def _passed(self, entry: Entry) -> None:
+        self._follow(entry)
+
     def _fill(self, room: Room) -> None:
         self._tasks.start(self._mend(room), "fill a gap")
 
@@ -203,7 +218,11 @@ class Hub:
 
 
 def _empty(room: Room) -> bool:
-    return not room.listeners and room.answer is None
+    return not room.listeners and room.answer is None and room.owing.open_answer is None
+
+
+def _nobody(entry: Entry) -> None:
+    """The follower before ``follow``."""
 
 
 def _too_far(entries: list[Entry]) -> bool:

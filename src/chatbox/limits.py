@@ -8,6 +8,7 @@ from array import array
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 
 class SlidingWindow:
@@ -72,9 +73,15 @@ class SlidingWindow:
             del self._expiries[key]
 
 
-async def sweep_regularly(windows: Iterable[SlidingWindow], interval: float) -> None:
+class Counts(Protocol):
+    """Something that counts by key and forgets."""
+
+    def sweep(self) -> int: ...
+
+
+async def sweep_regularly(counts: Iterable[Counts], interval: float) -> None:
     """Sweep them every ``interval`` seconds, until cancelled."""
     while True:
         await asyncio.sleep(interval)
-        for window in windows:
-            window.sweep()
+        for one in counts:
+            one.sweep()

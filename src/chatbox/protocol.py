@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from chatbox import strictjson
 from chatbox.errors import InvalidFormat, MissingField, Refusal
-from chatbox.session import Entry, Kind, Sender, new_id
+from chatbox.session import MAX_MESSAGE_ID, Entry, Kind, Sender, new_id
 from chatbox.strictjson import MAX_INT
 
 SUBPROTOCOL = "chatbox.v1"
@@ -105,7 +105,7 @@ class _Fields(msgspec.Struct):
 
     type: str
     session_id: Annotated[str, Meta(max_length=128)] = ""
-    message_id: Annotated[str, Meta(max_length=64)] = ""
+    message_id: Annotated[str, Meta(max_length=MAX_MESSAGE_ID)] = ""
     seq: _Position | None = None
     prev: _Position | None = None
     epoch: str | None = None
@@ -155,7 +155,7 @@ def _refusal(raw: object, detail: str) -> Refusal:
 
 def _id_of(raw: object) -> str | None:
     found = raw.get("message_id") if isinstance(raw, dict) else None
-    return found if isinstance(found, str) and 0 < len(found) <= 64 else None
+    return found if isinstance(found, str) and 0 < len(found) <= MAX_MESSAGE_ID else None
 
 
 def _check(fields: _Fields, now: datetime) -> None:

@@ -2,18 +2,20 @@
 
 A reply belongs to its session, not to a socket: nobody has to listen. A turn's life:
 
-    take the turn (an entry that raises the fence) → loading → pieces … → the answer's entry, which ends the turn
+    acquire the lease → take the turn (an entry that raises the fence) → loading → pieces …
+    → the answer's entry, which ends the turn → release the lease
 
 The entry is written for every end there is: complete, cut by a limit, stopped, timed out, failed, interrupted. What has
-to be answered follows from the log alone (``turn.owed``), so waking a session twice is waking it once. If this process
-dies, or its store fails for too long, the turn stays open there and ``settle`` ends it with the text that was kept.
+to be answered follows from the log alone (``turn.owed``), so waking a session twice, or on two replicas, is waking it
+once. Who answers also follows the log: a stop, a new question, wherever it came in, is heard when its entry passes. If
+this process dies, or its store fails for too long, the turn stays open there; when the lease has run out, ``settle``
+ends it, on any replica, with the text that was kept.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import defaultdict
 from collections.abc import Mapping
 
 import msgspec
@@ -21,13 +23,15 @@ import stamina
 import structlog
 
 from chatbox import protocol, turn
-from chatbox.backplane.base import Backplane, Signal, Stored, Turn
+from chatbox.backplane.base import LEASE, Backplane, Grant, Quotas, Signal, Stored, Turn
 from chatbox.draft import Draft, ReplyLimits, Writer
 from chatbox.errors import DatabaseUnavailable, Fenced, NotFound, StorageBusy, StorageError, Unavailable
+from chatbox.hub import Hub
 from chatbox.llm.base import Prompt, Provider
 from chatbox.llm.history import build_prompt, estimate_tokens
 from chatbox.metrics import Metrics
-from chatbox.session import Change, Entry, Finish, Kind, Sender, Session, new_id, now_ms
+from chatbox.session import Change, Entry, Finish, Kind, Session, new_id
+from chatbox.settlement import Settlement, answer_entry, ending
 from chatbox.storage.base import Appended, Storage
 from chatbox.tasks import Tasks
 
@@ -40,6 +44,8 @@ MAX_WAIT = 2.0
 """Seconds between two attempts at a store that is busy."""
 GRACE = 1.5
 """Seconds that a drain gives interrupted answers to be stored."""
+ANSWERS = "answers"
+"""The pool of sessions that are being answered, by user."""
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -51,15 +57,12 @@ class Taken(msgspec.Struct, frozen=True):
 
 
 class Reply:
-    """A session's answers, one after another. Its own task alone changes ``draft`` and ``answer_id``.
-
-    ``answer_id`` is set before the turn is taken, ``draft`` after. ``idle`` is set while there is no turn.
-    """
+    """A session's answers, one after another. Its own task alone changes ``draft``, which is set while there is a turn.
+    ``idle`` is set while there is none and none is being taken."""
 
     def __init__(self, session_id: str, user_id: str) -> None:
         self.session_id = session_id
         self.user_id = user_id
-        self.answer_id = ""
         self.draft: Draft | None = None
         self.woken = True
         self.idle = asyncio.Event()
@@ -76,7 +79,7 @@ class Reply:
 
     def rest(self) -> None:
         """The turn is over."""
-        self.answer_id, self.draft, self._finish = "", None, None
+        self.draft, self._finish = None, None
         self.idle.set()
 
     def end(self, finish: Finish, target: str | None = None) -> None:
@@ -86,7 +89,17 @@ class Reply:
         elif target in (None, self.draft.turn.answer_id):
             self.draft.end(finish)
 
-    def stop_before(self, index: int) -> None:
+    def heed(self, entry: Entry) -> None:
+        """An entry of the log has passed."""
+        if turn.wants(entry):
+            self.woken = True
+        if entry.kind is Kind.REGENERATE:
+            self._stop_before(entry.index)
+        elif entry.kind is Kind.STOP:
+            self.woken = self.woken and turn.HALT not in entry.metadata
+            self.end(Finish.STOPPED, entry.metadata.get("target") or None)
+
+    def _stop_before(self, index: int) -> None:
         """Stop a turn that was taken before an entry; a later one knows of that entry."""
         self._stopped_before = index
         if self.draft and self.draft.turn.index < index:
@@ -105,6 +118,8 @@ class Replies:
         self,
         storage: Storage,
         backplane: Backplane,
+        quotas: Quotas,
+        hub: Hub,
         providers: Mapping[str, Provider],
         limits: ReplyLimits,
         metrics: Metrics,
@@ -112,14 +127,17 @@ class Replies:
     ) -> None:
         self._storage = storage
         self._backplane = backplane
+        self._quotas = quotas
+        self._hub = hub
         self._providers = providers
         self._limits = limits
         self._metrics = metrics
         self._tasks = tasks
+        self._settlement = Settlement(storage, backplane)
         self._writer = Writer(storage, backplane, limits, metrics, tasks)
         self._running: dict[str, Reply] = {}
-        self._by_user: defaultdict[str, set[str]] = defaultdict(set)
         self._draining = False
+        hub.follow(self._heed)
 
     def __len__(self) -> int:
         return len(self._running)
@@ -131,10 +149,6 @@ class Replies:
             return None
         return reply.draft.turn.answer_id if reply.draft else ""
 
-    def sessions(self, user_id: str) -> set[str]:
-        """The user's sessions that are being answered."""
-        return set(self._by_user.get(user_id, ()))
-
     def wake(self, session: Session) -> None:
         """Answer what the session's log asks: now, or when the running answer is done."""
         reply = self._running.get(session.id)
@@ -142,7 +156,6 @@ class Replies:
             reply.woken = True
         elif not self._draining:
             reply = self._running[session.id] = Reply(session.id, session.user_id)
-            self._by_user[session.user_id].add(session.id)
             self._tasks.start(self._run(reply), f"reply {session.id}")
 
     async def look(self, session: Session) -> None:
@@ -150,30 +163,22 @@ class Replies:
         if turn.owed(await self._storage.read(session.id, before=END, limit=NEWEST)):
             self.wake(session)
 
-    def again(self, session: Session, index: int) -> None:
-        """The entry at ``index`` asks for another answer: one that was begun before is stopped."""
-        if reply := self._running.get(session.id):
-            reply.stop_before(index)
-        self.wake(session)
-
-    def stop(self, session_id: str, target: str | None = None) -> None:
-        """End the running answer (only ``target``, if given) soon, keeping its text."""
-        if reply := self._running.get(session_id):
-            reply.end(Finish.STOPPED, target)
-
     async def halt(self, session_id: str) -> None:
-        """End the running answer and begin no other one; returns when it is stored."""
+        """End the running answer, whichever replica writes it, and begin no other one; returns when it is stored.
+        Raises ``StorageError``."""
         if reply := self._running.get(session_id):
             reply.woken = False
             reply.end(Finish.STOPPED)
             await reply.idle.wait()
+        session = await self._storage.get(session_id)
+        if session and session.answer_id:
+            await self._halt_elsewhere(session)
 
     async def settle(self, session: Session) -> Session:
-        """End a turn whose process died: what was kept becomes the answer, marked ``interrupted``."""
+        """End a turn whose process died: what was kept becomes the answer, marked ``interrupted``. One whose process
+        lives goes on. Raises ``StorageError``."""
         reply = self._running.get(session.id)
-        if session.answer_id is None or (reply and reply.answer_id == session.answer_id):
-            return session
-        return await self._settle(session, session.answer_id)
+        return session if reply and reply.draft else await self._settlement.settle(session)
 
     async def drain(self, deadline: float) -> None:
         """Begin no more turns; let the running answers finish until ``deadline`` (monotonic s), then interrupt them."""
@@ -190,11 +195,25 @@ class Replies:
         for task in waiting:
             task.cancel()
 
+    async def _halt_elsewhere(self, session: Session) -> None:
+        """Tell the replica that writes the answer to stop; if it is dead, close the answer when its lease is over."""
+        entry = turn.halt_entry(session.id, session.answer_id or "")
+        await self._publish(await self._storage.append(entry))
+        deadline = time.monotonic() + LEASE + GRACE
+        while session.answer_id and time.monotonic() < deadline:
+            await asyncio.sleep(0.1)
+            session = await self.settle(await self._storage.get(session.id) or session)
+
     # -- one session's turns -------------------------------------------------------------------------------------------
+
+    def _heed(self, entry: Entry) -> None:
+        if reply := self._running.get(entry.session_id):
+            reply.heed(entry)
 
     async def _run(self, reply: Reply) -> None:
         structlog.contextvars.bind_contextvars(session=reply.session_id, user=reply.user_id)
         try:
+            await self._quotas.enter(ANSWERS, reply.user_id, reply.session_id)
             while reply.woken and not self._draining:
                 reply.woken = False
                 reply.idle.clear()
@@ -208,15 +227,9 @@ class Replies:
             log.error("an answer can't be given", error=str(error))
             await self._complain(reply.session_id, DatabaseUnavailable("The answer can't be given now. Try again."))
         finally:
-            self._forget(reply)
+            del self._running[reply.session_id]
             reply.idle.set()
-
-    def _forget(self, reply: Reply) -> None:
-        del self._running[reply.session_id]
-        sessions = self._by_user[reply.user_id]
-        sessions.discard(reply.session_id)
-        if not sessions:
-            del self._by_user[reply.user_id]
+            self._tasks.start(self._quotas.leave(ANSWERS, reply.user_id, reply.session_id), "answered")
 
     async def _answer(self, reply: Reply) -> None:
         """Run one turn, from the question in the log to the stored answer."""
@@ -235,13 +248,16 @@ class Replies:
             await self._backplane.finish(reply.session_id, taken.turn.answer_id)
 
     async def _take_turn(self, reply: Reply) -> Taken | None:
-        """Take the turn, if an answer is owed. While the store fails, try on: the question was acknowledged."""
+        """Take the turn, if an answer is owed. While the store fails, or another replica answers, try on: the question
+        was acknowledged."""
+        entry = turn.turn_entry(reply.session_id, new_id())
         wait = 0.05
         while True:
             try:
-                return await self._try_turn(reply)
+                return await self._try_turn(reply.session_id, entry)
             except Fenced:
-                await self._end_old_turn(reply.session_id)
+                if self._draining:
+                    return None
             except StorageBusy as error:
                 log.warning("a turn can't be taken yet", error=str(error))
             if reply.given_up:
@@ -249,24 +265,40 @@ class Replies:
             await asyncio.sleep(wait)
             wait = min(wait * 2, MAX_WAIT)
 
-    async def _try_turn(self, reply: Reply) -> Taken | None:
-        entries = await self._storage.read(reply.session_id, before=END, limit=HISTORY)
-        if not turn.owed(entries):
+    async def _try_turn(self, session_id: str, entry: Entry) -> Taken | None:
+        """Take the turn under the session's lease, which is kept if that is done. Raises ``Fenced`` while there is
+        another turn."""
+        await self._hub.open(session_id)
+        answer_id, taken = entry.metadata["answer_id"], None
+        grant = await self._backplane.acquire(session_id, answer_id)
+        if grant is None:
+            raise Fenced("another replica has the lease")
+        try:
+            taken = await self._append_turn(session_id, entry)
+        except Fenced:
+            if grant is Grant.SURE:
+                await self._settlement.close(session_id)
+            raise
+        finally:
+            if taken is None:
+                await self._backplane.finish(session_id, answer_id)
+        return taken
+
+    async def _append_turn(self, session_id: str, entry: Entry) -> Taken | None:
+        """Append the turn's entry, if an answer is owed or an attempt that failed has appended it after all."""
+        entries = await self._storage.read(session_id, before=END, limit=HISTORY)
+        if not turn.owed(entries) and all(known.message_id != entry.message_id for known in entries):
             return None
-        reply.answer_id = new_id()
-        entry = turn.turn_entry(reply.session_id, reply.answer_id)
-        stored = await self._storage.append(entry, Change(takes_turn=reply.answer_id))
+        answer_id = entry.metadata["answer_id"]
+        stored = await self._storage.append(entry, Change(takes_turn=answer_id))
         await self._publish(stored)
+        if stored.session.answer_id != answer_id:
+            return None
         index = stored.entry.index
         if index > entries[-1].index + 1:
-            entries += await self._storage.read(reply.session_id, after=entries[-1].index, before=index)
-        taken = Turn(reply.answer_id, index, stored.session.fence, turn.replaced(entries))
-        return Taken(taken, stored.session, entries)
-
-    async def _end_old_turn(self, session_id: str) -> None:
-        session = await self._storage.get(session_id)
-        if session and session.answer_id:
-            await self._settle(session, session.answer_id)
+            entries += await self._storage.read(session_id, after=entries[-1].index, before=index)
+        before = [known for known in entries if known.index < index]
+        return Taken(Turn(answer_id, index, stored.session.fence, turn.replaced(before)), stored.session, before)
 
     def _provider(self, session: Session) -> Provider:
         chosen = self._providers.get(session.model_id or "")
@@ -321,28 +353,8 @@ class Replies:
             supersedes=replaces,
             context=taken.session.context | {f"llm:{model}": draft.state} if draft.state else None,
         )
-        metadata = _metadata(finish, tokens, replaces, estimated=draft.usage is None)
-        return _answer_entry(taken.session, taken.turn.answer_id, draft.text, metadata, model), change
-
-    async def _settle(self, session: Session, answer_id: str) -> Session:
-        kept = await self._storage.partial(session.id)
-        content = kept.content if kept and kept.answer_id == answer_id else ""
-        entries = await self._storage.read(session.id, before=END, limit=HISTORY)
-        began = max((entry.index for entry in entries if entry.metadata.get("answer_id") == answer_id), default=0)
-        replaces = turn.replaced([entry for entry in entries if entry.index < began])
-        tokens = estimate_tokens(content)
-        metadata = _metadata(Finish.INTERRUPTED, tokens, replaces, estimated=True)
-        entry = _answer_entry(session, answer_id, content, metadata, session.model_id)
-        change = Change(ends_turn=True, tokens=tokens, supersedes=replaces)
-        try:
-            stored = await self._storage.append(entry, change, fence=session.fence)
-        except Fenced:
-            return await self._storage.get(session.id) or session
-        await self._publish(stored)
-        await self._backplane.finish(session.id, answer_id)
-        if stored.fresh:
-            log.warning("an unfinished answer was closed", session=session.id, characters=len(content))
-        return stored.session
+        metadata = ending(finish, tokens, replaces, estimated=draft.usage is None)
+        return answer_entry(taken.session, taken.turn.answer_id, draft.text, metadata, model), change
 
     async def _publish(self, stored: Appended) -> None:
         await self._backplane.publish(stored.entry.session_id, Stored(stored.entry))
@@ -353,27 +365,3 @@ def _estimate(prompt: Prompt, draft: Draft) -> int:
     if not draft.texts:
         return 0
     return estimate_tokens(draft.text) + sum(estimate_tokens(turn.content) for turn in prompt.turns)
-
-
-def _metadata(finish: Finish, tokens: int, replaces: str | None, *, estimated: bool) -> dict[str, str]:
-    metadata = {"finish_reason": str(finish), "tokens": str(tokens)}
-    if estimated:
-        metadata["tokens_estimated"] = "true"
-    if replaces:
-        metadata["replaces"] = replaces
-    return metadata
-
-
-def _answer_entry(
-    session: Session, answer_id: str, content: str, metadata: dict[str, str], model_id: str | None
-) -> Entry:
-    return Entry(
-        session_id=session.id,
-        kind=Kind.AI_RESPONSE,
-        message_id=answer_id,
-        sender=Sender.AI,
-        content=content,
-        timestamp=now_ms(),
-        model_id=model_id,
-        metadata=metadata,
-    )

@@ -12,9 +12,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 from chatbox import protocol
-from chatbox.backplane.base import Event, Piece, Removed, Running, Signal, Stored, Turn
+from chatbox.backplane.base import Behind, Event, Joined, Piece, Removed, Running, Signal, Stored, Turn
 from chatbox.protocol import Frame
 from chatbox.session import VISIBLE, Entry, Kind, Session
+from chatbox.turn import Owing
 
 WAITING = 1024
 """Events that a room holds while a gap is filled; of more, the oldest are dropped and make the next gap."""
@@ -24,10 +25,11 @@ class Listener(ABC):
     """A socket as its room sees it. ``position`` is the last one sent to it; the room alone moves it, after ``send``.
 
     ``sending`` holds the message_ids of this socket's frames on their way to the log: when such an entry comes by, this
-    socket gets its ack in the entry's place.
+    socket gets its ack in the entry's place. ``client`` names the tab, "" where that is not known.
     """
 
     id: str
+    client: str
     session_id: str
     position: int
     sending: set[str]
@@ -53,14 +55,15 @@ class Answer:
 
 
 class Room:
-    """Only ``Hub`` makes rooms. ``fill`` has to bring ``merge`` about; until then, what comes waits."""
+    """Only ``Hub`` makes rooms. ``fill`` has to bring ``merge`` about; until then, what comes waits. Entries that pass
+    are given to ``follow``. ``owing`` is what the log says about answers, as far as it has passed."""
 
     __slots__ = (
-        "_fence", "_fill", "_filling", "_waiting", "answer", "index", "left_at", "listeners", "named", "position",
-        "session_id",
+        "_fence", "_fill", "_filling", "_follow", "_waiting", "answer", "index", "left_at", "listeners", "named",
+        "owing", "position", "session_id",
     )  # fmt: skip
 
-    def __init__(self, session_id: str, fill: Callable[[Room], None]) -> None:
+    def __init__(self, session_id: str, fill: Callable[[Room], None], follow: Callable[[Entry], None]) -> None:
         self.session_id = session_id
         self.index = 0
         self.position = 0
@@ -68,8 +71,10 @@ class Room:
         self.answer: Answer | None = None
         self.listeners: dict[str, Listener] = {}
         self.left_at = time.monotonic()
+        self.owing = Owing()
         self._fence = 0
         self._fill = fill
+        self._follow = follow
         self._filling = True
         self._waiting: deque[Event] = deque(maxlen=WAITING)
 
@@ -77,6 +82,7 @@ class Room:
         """Begin where the store says that the session is; ``merge`` has to follow."""
         self.index, self.position = session.last_index, session.seq
         self.named = bool(session.name)
+        self.owing.open_answer = session.answer_id
         self._fence = session.fence - 1 if session.answer_id else session.fence
 
     def receive(self, event: Event) -> None:
@@ -85,6 +91,8 @@ class Room:
                 self._all(Frame(frame), but)
             case Removed():
                 self._removed()
+            case Joined():
+                self._replace(event)
             case _ if self._filling:
                 self._waiting.append(event)
             case Piece():
@@ -93,6 +101,9 @@ class Room:
                 self._turn(event)
             case Stored():
                 self._stored(event)
+            case Behind(seq):
+                if seq is None or seq > self.position:
+                    self._look()
 
     def merge(self, entries: Sequence[Entry], running: Running | None) -> None:
         """Fill a gap with the log's end and the running answer, which are consistent with each other."""
@@ -175,8 +186,11 @@ class Room:
 
     def _miss(self, event: Event) -> None:
         """Something before this event is missing."""
-        self._filling = True
+        self._look()
         self._waiting.append(event)
+
+    def _look(self) -> None:
+        self._filling = True
         self._fill(self)
 
     def _answer_of(self, piece: Piece) -> Answer | None:
@@ -201,6 +215,8 @@ class Room:
     def _pass_entry(self, entry: Entry) -> None:
         self.position, self.index = entry.seq, entry.index
         live = entry.kind is Kind.AI_RESPONSE and self._ends(entry)
+        self.owing.take(entry, time.monotonic())
+        self._follow(entry)
         frames: dict[int, Frame] = {}
         for listener in list(self.listeners.values()):
             if entry.message_id in listener.sending:
@@ -242,6 +258,11 @@ class Room:
         for listener in list(self.listeners.values()):
             if listener.id != but:
                 listener.send(frame)
+
+    def _replace(self, newer: Joined) -> None:
+        for listener in list(self.listeners.values()):
+            if listener.client == newer.client and listener.id != newer.socket_id:
+                listener.close(protocol.Close.REPLACED, "replaced by a newer connection")
 
     def _removed(self) -> None:
         for listener in list(self.listeners.values()):

@@ -21,6 +21,8 @@ RESPONSE_TIMES = 100
 """Response times kept a session: a rolling window."""
 
 NAME_LENGTH = 50
+MAX_MESSAGE_ID = 64
+"""Characters of an id that a client may choose."""
 
 
 class Kind(StrEnum):

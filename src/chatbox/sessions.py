@@ -5,22 +5,21 @@ Authorisation is by lookup: a stranger's session does not exist.
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Mapping
-from weakref import WeakValueDictionary
 
-from chatbox.backplane.base import Backplane, Removed, Stored
+from chatbox.backplane.base import Backplane, Quotas, Removed, Stored
 from chatbox.errors import NotFound
 from chatbox.hub import Hub
 from chatbox.metrics import Metrics
 from chatbox.reply import Replies
-from chatbox.session import Change, Entry, Kind, Principal, Sender, Session, new_id, now_ms
-from chatbox.storage.base import SessionQuery, Storage
+from chatbox.session import MAX_MESSAGE_ID, Change, Entry, Kind, Principal, Sender, Session, new_id, now_ms
+from chatbox.storage.base import Appended, SessionQuery, Storage
 from chatbox.turn import ENDED
 
 NEW = "new"
 """The session id that asks for a session of its own."""
+LISTENERS = "listeners"
+"""The pool of sockets by session; one that left lingers for ``RECONNECT_TIMEOUT``."""
 
 
 class Sessions:
@@ -30,6 +29,7 @@ class Sessions:
         self,
         storage: Storage,
         backplane: Backplane,
+        quotas: Quotas,
         hub: Hub,
         replies: Replies,
         metrics: Metrics,
@@ -38,11 +38,11 @@ class Sessions:
     ) -> None:
         self._storage = storage
         self._backplane = backplane
+        self._quotas = quotas
         self._hub = hub
         self._replies = replies
         self._metrics = metrics
         self._reconnect_timeout = reconnect_timeout
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def own(self, principal: Principal, session_id: str) -> Session:
         """The session, if it is this user's. Raises ``NotFound``."""
@@ -53,37 +53,38 @@ class Sessions:
 
     async def choose(self, principal: Principal, wanted: str) -> Session:
         """The session for a socket: the one it names, the user's active one, or an empty one, made if there is none.
-        Two sockets that come at once get the same."""
-        async with self._lock(principal.user_id):
-            if wanted not in ("", NEW):
-                named = await self._storage.get(wanted)
-                if named and named.user_id == principal.user_id:
-                    return named
-            if wanted != NEW and (active := await self._active(principal)):
-                return active
-            empty = await self._storage.find(SessionQuery(user_id=principal.user_id, empty=True, limit=1))
-            return empty[0] if empty else await self._create(principal)
+        Two sockets that come at once, to whichever replicas, get the same."""
+        if wanted not in ("", NEW):
+            named = await self._storage.get(wanted)
+            if named and named.user_id == principal.user_id:
+                return named
+        active = None if wanted == NEW else await self._active(principal)
+        return active or await self._create(principal)
 
-    def abandoned(self, session: Session) -> bool:
-        """Whether nobody has been connected to the session for ``RECONNECT_TIMEOUT``, as far as is known here."""
-        room = self._hub.room(session.id)
-        if (room and room.listeners) or self._replies.running(session.id) is not None:
+    async def abandoned(self, session: Session) -> bool:
+        """Whether nobody has been connected to the session for ``RECONNECT_TIMEOUT``, and nothing answers it. When all
+        replicas were down meanwhile, its last activity counts."""
+        if self._replies.running(session.id) is not None or await self._quotas.members(LISTENERS, session.id):
             return False
-        away = time.monotonic() - room.left_at if room else (now_ms() - session.last_activity) / 1000
-        return away >= self._reconnect_timeout
+        return now_ms() - session.last_activity >= self._reconnect_timeout * 1000
 
     async def rename(self, session: Session, name: str) -> Session:
         """Give the session a name; everyone attached is told."""
-        return await self._note(session, {"event": "session_renamed", "name": name}, Change(name=name))
+        metadata = {"event": "session_renamed", "name": name}
+        note = system_entry(session.id, Kind.NOTIFICATION, new_id(), metadata)
+        return (await self._append(note, Change(name=name))).session
 
     async def close(self, session: Session) -> Session:
         """End the session: its answer stops, its period closes. Ending twice is ending once."""
         await self._replies.halt(session.id)
         if not session.is_active:
             return session
-        ended = await self._note(session, {"event": ENDED}, Change(active=False))
-        self._metrics.sessions_ended_total.inc()
-        return ended
+        message_id = _own_id(ENDED, session.opened_at)
+        note = system_entry(session.id, Kind.NOTIFICATION, message_id, {"event": ENDED})
+        stored = await self._append(note, Change(active=False))
+        if stored.fresh:
+            self._metrics.sessions_ended_total.inc()
+        return stored.session
 
     async def delete(self, session: Session) -> None:
         """Remove the session for good; its answer stops, its sockets close."""
@@ -94,26 +95,25 @@ class Sessions:
 
     async def share(self, session: Session) -> str:
         """The session's share token: the same until it is revoked. Raises ``NotFound``."""
-        async with self._lock(session.user_id):
-            now = await self._storage.get(session.id)
-            if now and now.share_token:
-                return now.share_token
-            token = new_id()
-            return (await self._append(session, Kind.SHARE, {}, Change(share_token=token))).share_token or token
+        now = await self._storage.get(session.id)
+        if now is None:
+            raise NotFound("The session does not exist.")
+        if now.share_token:
+            return now.share_token
+        token = new_id()
+        entry = system_entry(session.id, Kind.SHARE, _own_id("share", now.last_index), {})
+        return (await self._append(entry, Change(share_token=token))).session.share_token or token
 
     async def unshare(self, session: Session) -> None:
         """Revoke the share link at once."""
-        async with self._lock(session.user_id):
-            now = await self._storage.get(session.id)
-            if now and now.share_token:
-                await self._append(session, Kind.SHARE, {}, Change(share_token=""))
-
-    def _lock(self, user_id: str) -> asyncio.Lock:
-        return self._locks.setdefault(user_id, asyncio.Lock())
+        now = await self._storage.get(session.id)
+        if now and now.share_token:
+            entry = system_entry(session.id, Kind.SHARE, _own_id("unshare", now.last_index), {})
+            await self._append(entry, Change(share_token=""))
 
     async def _active(self, principal: Principal) -> Session | None:
         for session in await self._storage.find(SessionQuery(user_id=principal.user_id, active=True, limit=1)):
-            if not self.abandoned(session):
+            if not await self.abandoned(session):
                 return session
             await self.close(session)
         return None
@@ -134,13 +134,16 @@ class Sessions:
             self._metrics.sessions_created_total.inc()
         return stored
 
-    async def _note(self, session: Session, metadata: Mapping[str, str], change: Change) -> Session:
-        return await self._append(session, Kind.NOTIFICATION, metadata, change)
+    async def _append(self, entry: Entry, change: Change) -> Appended:
+        stored = await self._storage.append(entry, change)
+        if stored.fresh:
+            await self._backplane.publish(entry.session_id, Stored(stored.entry))
+        return stored
 
-    async def _append(self, session: Session, kind: Kind, metadata: Mapping[str, str], change: Change) -> Session:
-        stored = await self._storage.append(system_entry(session.id, kind, new_id(), metadata), change)
-        await self._backplane.publish(session.id, Stored(stored.entry))
-        return stored.session
+
+def _own_id(what: str, number: int | None) -> str:
+    """The id of what is done once, however often and wherever it is asked for. No client may send so long a one."""
+    return f"{what}:{number}".rjust(MAX_MESSAGE_ID + 1, ":")
 
 
 def system_entry(session_id: str, kind: Kind, message_id: str, metadata: Mapping[str, str]) -> Entry:

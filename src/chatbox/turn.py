@@ -8,20 +8,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chatbox.session import Entry, Kind, Sender, now_ms
+from chatbox.session import Entry, Kind, Sender, new_id, now_ms
 
 SAID = (Kind.USER_MESSAGE, Kind.VOICE_MESSAGE)
 ENDED = "session_ended"
+HALT = "halt"
+"""In a stop's metadata: begin no other answer to what was asked before."""
 
 
 def owed(entries: Sequence[Entry]) -> bool:
     """Whether the newest entries of a log end with a question that no turn has taken up, in a session that goes on."""
     for entry in reversed(entries):
-        if entry.kind is Kind.TURN or (entry.kind is Kind.NOTIFICATION and entry.metadata.get("event") == ENDED):
+        if settles(entry):
             return False
-        if entry.kind is Kind.REGENERATE or asks(entry):
+        if wants(entry):
             return True
     return False
+
+
+def wants(entry: Entry) -> bool:
+    """Whether an answer is owed from this entry on."""
+    return entry.kind is Kind.REGENERATE or asks(entry)
+
+
+def settles(entry: Entry) -> bool:
+    """Whether nothing is owed to what was asked before this entry."""
+    return (
+        entry.kind is Kind.TURN
+        or (entry.kind is Kind.NOTIFICATION and entry.metadata.get("event") == ENDED)
+        or (entry.kind is Kind.STOP and HALT in entry.metadata)
+    )
 
 
 def asks(entry: Entry) -> bool:
@@ -44,6 +60,28 @@ def open_turn(entries: Sequence[Entry]) -> Entry | None:
     return turns[-1] if turns and turns[-1].metadata.get("answer_id") not in answered else None
 
 
+class Owing:
+    """What is owed, as a log passes by. ``open_answer`` is not in the log yet; ``asked_at`` is when (in s, by the clock
+    of who passes the entries) something was asked that no turn has taken up."""
+
+    __slots__ = ("asked_at", "open_answer")
+
+    def __init__(self) -> None:
+        self.open_answer: str | None = None
+        self.asked_at: float | None = None
+
+    def take(self, entry: Entry, now: float) -> None:
+        """Pass the next entry."""
+        if entry.kind is Kind.TURN:
+            self.open_answer = entry.metadata.get("answer_id")
+        elif entry.kind is Kind.AI_RESPONSE and entry.message_id == self.open_answer:
+            self.open_answer = None
+        if settles(entry):
+            self.asked_at = None
+        elif wants(entry) and self.asked_at is None:
+            self.asked_at = now
+
+
 def turn_entry(session_id: str, answer_id: str) -> Entry:
     """The entry that takes a turn."""
     return Entry(
@@ -53,4 +91,16 @@ def turn_entry(session_id: str, answer_id: str) -> Entry:
         sender=Sender.SYSTEM,
         timestamp=now_ms(),
         metadata={"answer_id": answer_id},
+    )
+
+
+def halt_entry(session_id: str, answer_id: str) -> Entry:
+    """The entry that stops an answer and begins no other one."""
+    return Entry(
+        session_id=session_id,
+        kind=Kind.STOP,
+        message_id=new_id(),
+        sender=Sender.SYSTEM,
+        timestamp=now_ms(),
+        metadata={"target": answer_id, HALT: "true"},
     )

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Request
 from chatbox import transcript
 from chatbox.api.guard import Guard
 from chatbox.api.models import SharedView, ShareView
-from chatbox.backplane.base import Backplane
+from chatbox.backplane.base import Quotas
 from chatbox.conversations import Conversations
 from chatbox.errors import TooMany
 from chatbox.session import Principal
@@ -19,7 +19,7 @@ LIMIT = "shared"
 """The limit on readers of share links, an address."""
 
 
-def routes(guard: Guard, sessions: Sessions, conversations: Conversations, backplane: Backplane) -> APIRouter:
+def routes(guard: Guard, sessions: Sessions, conversations: Conversations, quotas: Quotas) -> APIRouter:
     """Make, revoke and read share links."""
     router = APIRouter(tags=["shares"])
     caller = Depends(guard)
@@ -38,7 +38,7 @@ def routes(guard: Guard, sessions: Sessions, conversations: Conversations, backp
     async def read(share_token: str, request: Request) -> dict[str, Any]:
         """What the link shows now. Public; limited per address."""
         address = request.client.host if request.client else ""
-        if wait := await backplane.hit(LIMIT, address):
+        if wait := await quotas.hit(LIMIT, address):
             raise TooMany("Too many requests. Wait a moment.", retry_after=round(wait * 1000) + 1)
         session, entries = await conversations.shared(share_token)
         messages = [transcript.message(entry) for entry in entries]

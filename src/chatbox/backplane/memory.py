@@ -1,75 +1,119 @@
-"""A backplane for one process: everything happens at once and in order."""
+"""A backplane for the replicas of one process, usually a single one: everything happens at once and in order."""
 
 from __future__ import annotations
 
+import time
+from collections import defaultdict
 from collections.abc import Mapping
+from types import TracebackType
 
-from chatbox.backplane.base import Backplane, Event, Piece, Receiver, Removed, Running, Signal, Stored, Turn
+from chatbox.backplane.base import (
+    Backplane,
+    Event,
+    Grant,
+    Piece,
+    Pool,
+    Published,
+    Quotas,
+    Receiver,
+    Running,
+    Stored,
+    Turn,
+    Window,
+)
 from chatbox.errors import Fenced
-from chatbox.limits import SlidingWindow
-from chatbox.session import STEP, Entry
+from chatbox.limits import SlidingWindow, sweep_regularly
+from chatbox.session import STEP
+
+
+class MemoryBus:
+    """What the backplanes of one process share."""
+
+    def __init__(self) -> None:
+        self.planes: list[MemoryBackplane] = []
+        self.known: dict[str, int] = {}  # a session that is listened to, and its newest known entry
+        self.leases: dict[str, tuple[str, MemoryBackplane]] = {}
+        self.answers: dict[str, _Answer] = {}
 
 
 class MemoryBackplane(Backplane):
-    """``limits`` are the named limits that ``hit`` counts against."""
+    """One replica's end of a bus. Nobody else knows it unless a bus is given."""
 
-    def __init__(self, limits: Mapping[str, SlidingWindow]) -> None:
-        self._limits = limits
-        self._listening: dict[str, int] = {}  # session to its newest known entry
-        self._answers: dict[str, _Answer] = {}
+    def __init__(self, bus: MemoryBus | None = None) -> None:
+        self._bus = bus or MemoryBus()
+        self._bus.planes.append(self)
+        self._listening: set[str] = set()
         self._receiver: Receiver = _nobody
 
     def connect(self, receiver: Receiver) -> None:
         self._receiver = receiver
 
     async def listen(self, session_id: str) -> None:
-        self._listening.setdefault(session_id, 0)
+        self._listening.add(session_id)
+        self._bus.known.setdefault(session_id, 0)
 
     async def ignore(self, session_id: str) -> None:
-        self._listening.pop(session_id, None)
+        self._listening.discard(session_id)
+        if all(session_id not in plane._listening for plane in self._bus.planes):  # noqa: SLF001 - its own kind
+            self._bus.known.pop(session_id, None)
 
-    async def publish(self, session_id: str, event: Stored | Signal | Removed) -> None:
-        if isinstance(event, Stored):
-            event = self._place(session_id, event.entry)
-        self._tell(session_id, event)
+    async def publish(self, session_id: str, event: Published) -> None:
+        self._tell(session_id, self._placed(session_id, event) if isinstance(event, Stored) else event)
+
+    async def acquire(self, session_id: str, answer_id: str) -> Grant | None:
+        holder, _ = self._bus.leases.setdefault(session_id, (answer_id, self))
+        return Grant.SURE if holder == answer_id else None
 
     async def begin(self, session_id: str, turn: Turn) -> None:
-        self._answers[session_id] = _Answer(turn, self._listening.get(session_id, 0))
+        self._bus.answers[session_id] = _Answer(turn, self._bus.known.get(session_id, 0))
         self._tell(session_id, turn)
 
     async def push(self, session_id: str, answer_id: str, text: str) -> None:
-        answer = self._answers.get(session_id)
-        if answer is None or answer.turn.answer_id != answer_id:
+        answer, lease = self._bus.answers.get(session_id), self._bus.leases.get(session_id)
+        if answer is None or lease is None or not answer_id == lease[0] == answer.turn.answer_id:
             raise Fenced("another turn has begun, or this one is over")
         self._tell(session_id, answer.add(text))
 
     async def finish(self, session_id: str, answer_id: str) -> None:
-        answer = self._answers.get(session_id)
+        answer, lease = self._bus.answers.get(session_id), self._bus.leases.get(session_id)
+        if lease and lease[0] == answer_id:
+            del self._bus.leases[session_id]
         if answer and answer.turn.answer_id == answer_id:
-            del self._answers[session_id]
+            del self._bus.answers[session_id]
 
     async def running(self, session_id: str, known: int) -> Running | None:
-        answer = self._answers.get(session_id)
+        answer = self._bus.answers.get(session_id)
         if answer is None:
             return None
         answer.pass_by(known)
         return Running(answer.turn, tuple(answer.pieces))
 
-    async def hit(self, limit: str, key: str) -> float:
-        return self._limits[limit].hit(key)
+    async def check(self) -> None:
+        """The process is always there for itself."""
 
-    def _place(self, session_id: str, entry: Entry) -> Stored:
-        if session_id in self._listening:
-            self._listening[session_id] = max(entry.index, self._listening[session_id])
-        answer = self._answers.get(session_id)
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the bus as a dead process does: what it has begun is still to be seen, its leases are free."""
+        self._bus.planes.remove(self)
+        for session_id, (_, holder) in list(self._bus.leases.items()):
+            if holder is self:
+                del self._bus.leases[session_id]
+
+    def _placed(self, session_id: str, event: Stored) -> Stored:
+        known = self._bus.known
+        if session_id in known:
+            known[session_id] = max(event.entry.index, known[session_id])
+        answer = self._bus.answers.get(session_id)
         if answer is None:
-            return Stored(entry)
-        answer.pass_by(entry.index)
-        return Stored(entry, after=answer.pieces[-1].seq if answer.pieces else 0)
+            return event
+        answer.pass_by(event.entry.index)
+        return Stored(event.entry, after=answer.pieces[-1].seq if answer.pieces else 0)
 
     def _tell(self, session_id: str, event: Event) -> None:
-        if session_id in self._listening:
-            self._receiver(session_id, event)
+        for plane in self._bus.planes:
+            if session_id in plane._listening:  # noqa: SLF001 - its own kind
+                plane._receiver(session_id, event)  # noqa: SLF001
 
 
 class _Answer:
@@ -94,3 +138,81 @@ class _Answer:
 
 def _nobody(session_id: str, event: Event) -> None:
     """The receiver before ``connect``."""
+
+
+class MemoryQuotas(Quotas):
+    """The counts of one process."""
+
+    def __init__(self, windows: Mapping[str, Window], pools: Mapping[str, Pool]) -> None:
+        self._windows = {name: SlidingWindow(window.limit, window.seconds) for name, window in windows.items()}
+        self._pools = {name: _Members(pool) for name, pool in pools.items()}
+
+    async def hit(self, window: str, key: str) -> float:
+        return self._windows[window].hit(key)
+
+    async def enter(self, pool: str, key: str, member: str) -> bool:
+        return self._pools[pool].enter(key, member)
+
+    async def leave(self, pool: str, key: str, member: str) -> None:
+        self._pools[pool].leave(key, member)
+
+    async def members(self, pool: str, key: str) -> set[str]:
+        return set(self._pools[pool].of(key))
+
+    async def clean(self, interval: float) -> None:
+        await sweep_regularly((*self._windows.values(), *self._pools.values()), interval)
+
+    def __len__(self) -> int:
+        """Keys remembered."""
+        return sum(map(len, self._windows.values())) + sum(map(len, self._pools.values()))
+
+
+FOREVER = float("inf")
+
+
+class _Members:
+    """Who is in a pool, by key: members, and when they have left for good (monotonic s)."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._keys: defaultdict[str, dict[str, float]] = defaultdict(dict)
+
+    def enter(self, key: str, member: str) -> bool:
+        members = self.of(key)
+        if self._pool.limit and len(members) >= self._pool.limit and member not in members:
+            return False
+        self._keys[key][member] = FOREVER
+        return True
+
+    def leave(self, key: str, member: str) -> None:
+        members = self._keys.get(key, {})
+        if member not in members:
+            return
+        if self._pool.linger:
+            members[member] = time.monotonic() + self._pool.linger
+        else:
+            del members[member]
+        self._tidy(key, members)
+
+    def of(self, key: str) -> dict[str, float]:
+        """The members; those that have left for good are forgotten."""
+        members = self._keys.get(key, {})
+        self._tidy(key, members)
+        return members
+
+    def sweep(self) -> int:
+        """Forget the keys that have no member any more; how many those were."""
+        before = len(self._keys)
+        for key, members in list(self._keys.items()):
+            self._tidy(key, members)
+        return before - len(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def _tidy(self, key: str, members: dict[str, float]) -> None:
+        now = time.monotonic()
+        for member in [member for member, until in members.items() if until <= now]:
+            del members[member]
+        if not members:
+            self._keys.pop(key, None)

@@ -1,0 +1,108 @@
+"""How an answer gets into the log: its entry, and the end of a turn whose process died."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+
+from chatbox import turn
+from chatbox.backplane.base import Backplane, Grant, Stored
+from chatbox.errors import Fenced, NotFound
+from chatbox.llm.history import estimate_tokens
+from chatbox.session import Change, Entry, Finish, Kind, Sender, Session, new_id, now_ms
+from chatbox.storage.base import Storage
+
+log = structlog.get_logger(component="settlement")
+
+HISTORY = 500
+END = 1 << 40
+
+
+class Settlement:
+    """Ends turns that nobody works on any more: what was kept of the answer becomes the answer, ``interrupted``."""
+
+    def __init__(self, storage: Storage, backplane: Backplane) -> None:
+        self._storage = storage
+        self._backplane = backplane
+
+    async def settle(self, session: Session) -> Session:
+        """End the session's turn, unless its process lives: then it has the lease. Raises ``StorageError``."""
+        if session.answer_id is None:
+            return session
+        mine = new_id()
+        grant = await self._backplane.acquire(session.id, mine)
+        if grant is None:
+            return session
+        try:
+            now = await self._storage.get(session.id) or session
+            mine_to_end = grant is Grant.SURE and now.answer_id == session.answer_id
+            return await self._end(now, session.answer_id) if mine_to_end else now
+        finally:
+            await self._backplane.finish(session.id, mine)
+
+    async def close(self, session_id: str) -> Session:
+        """End the session's turn; the caller has the lease. Nothing that was shown or kept of its answer is lost.
+        Raises ``NotFound``, ``StorageError``."""
+        session = await self._storage.get(session_id)
+        if session is None:
+            raise NotFound("The session does not exist.")
+        return await self._end(session, session.answer_id) if session.answer_id else session
+
+    async def _end(self, session: Session, answer_id: str) -> Session:
+        content = await self._left_behind(session.id, answer_id)
+        replaces = _replaced_by(await self._storage.read(session.id, before=END, limit=HISTORY), answer_id)
+        tokens = estimate_tokens(content)
+        metadata = ending(Finish.INTERRUPTED, tokens, replaces, estimated=True)
+        entry = answer_entry(session, answer_id, content, metadata, session.model_id)
+        change = Change(ends_turn=True, tokens=tokens, supersedes=replaces)
+        try:
+            stored = await self._storage.append(entry, change, fence=session.fence)
+        except Fenced:
+            return await self._storage.get(session.id) or session
+        await self._backplane.publish(session.id, Stored(stored.entry))
+        await self._backplane.finish(session.id, answer_id)
+        if stored.fresh:
+            log.warning("an unfinished answer was closed", session=session.id, characters=len(content))
+        return stored.session
+
+    async def _left_behind(self, session_id: str, answer_id: str) -> str:
+        """The text that the store kept or that the pieces make, whichever is more."""
+        kept = await self._storage.partial(session_id)
+        running = await self._backplane.running(session_id, 0)
+        texts = [kept.content] if kept and kept.answer_id == answer_id else []
+        if running and running.turn.answer_id == answer_id:
+            texts.append("".join([piece.text for piece in running.pieces]))
+        return max(texts, key=len, default="")
+
+
+def _replaced_by(entries: Sequence[Entry], answer_id: str) -> str | None:
+    """The answer whose place an unfinished one was to take."""
+    began = max((entry.index for entry in entries if entry.metadata.get("answer_id") == answer_id), default=0)
+    return turn.replaced([entry for entry in entries if entry.index < began])
+
+
+def ending(finish: Finish, tokens: int, replaces: str | None, *, estimated: bool) -> dict[str, str]:
+    """The metadata of an answer's entry."""
+    metadata = {"finish_reason": str(finish), "tokens": str(tokens)}
+    if estimated:
+        metadata["tokens_estimated"] = "true"
+    if replaces:
+        metadata["replaces"] = replaces
+    return metadata
+
+
+def answer_entry(
+    session: Session, answer_id: str, content: str, metadata: dict[str, str], model_id: str | None
+) -> Entry:
+    """The entry that ends a turn."""
+    return Entry(
+        session_id=session.id,
+        kind=Kind.AI_RESPONSE,
+        message_id=answer_id,
+        sender=Sender.AI,
+        content=content,
+        timestamp=now_ms(),
+        model_id=model_id,
+        metadata=metadata,
+    )
