@@ -14,7 +14,7 @@ from chatbox.client.endings import of_answer, of_close, of_status
 from chatbox.client.events import Notice, Piece
 from chatbox.client.frames import REFUSALS, Command, ErrorBody
 from chatbox.client.inbox import Inbox
-from chatbox.client.outgoing import Outgoing
+from chatbox.client.outgoing import AGAIN, Outgoing
 from chatbox.client.tokens import Tokens
 from chatbox.errors import (
     Code,
@@ -47,10 +47,10 @@ def test_messages_go_out_one_at_a_time_in_their_order():
     outgoing = Outgoing()
     outgoing.add(say("a"))
     outgoing.add(say("b"))
-    assert outgoing.due(0) == [say("a")]
-    assert outgoing.due(0) == []
+    assert outgoing.due(0) == say("a")
+    assert outgoing.due(0) is None
     outgoing.settle("a")
-    assert outgoing.due(0) == [say("b")]
+    assert outgoing.due(0) == say("b")
 
 
 def test_a_stop_waits_for_nothing():
@@ -59,7 +59,8 @@ def test_a_stop_waits_for_nothing():
     outgoing.due(0)
     outgoing.postpone("a", 100.0)
     outgoing.add(STOP)
-    assert outgoing.due(0) == [STOP]
+    assert outgoing.due(0) == STOP
+    assert outgoing.due(0) is None
 
 
 def test_a_message_that_has_to_wait_holds_back_those_behind_it():
@@ -68,19 +69,29 @@ def test_a_message_that_has_to_wait_holds_back_those_behind_it():
     outgoing.add(say("b"))
     outgoing.due(0)
     outgoing.postpone("a", 5.0)
-    assert outgoing.due(4.9) == []
+    outgoing.disconnected()
+    assert outgoing.due(4.9) is None
     assert outgoing.wake_at() == 5.0
-    assert outgoing.due(5.0) == [say("a")]
+    assert outgoing.due(5.0) == say("a")
 
 
 def test_after_a_lost_connection_everything_unacknowledged_is_due_again():
     outgoing = Outgoing()
     for command in (say("a"), STOP):
         outgoing.add(command)
-    outgoing.due(0)
-    assert outgoing.wake_at() is None
+    assert [outgoing.due(0), outgoing.due(0), outgoing.due(0)] == [STOP, say("a"), None]
     outgoing.disconnected()
-    assert outgoing.due(0) == [STOP, say("a")]
+    assert [outgoing.due(0), outgoing.due(0), outgoing.due(0)] == [STOP, say("a"), None]
+
+
+def test_what_a_server_has_dropped_is_sent_again():
+    outgoing = Outgoing()
+    outgoing.add(say("a"))
+    outgoing.due(0)
+    assert outgoing.wake_at() == AGAIN
+    assert outgoing.due(AGAIN) == say("a")
+    outgoing.settle("a")
+    assert outgoing.wake_at() is None
 
 
 def test_too_much_waiting_is_refused_and_what_waits_stays():
@@ -99,7 +110,7 @@ def test_whatever_happens_messages_are_settled_in_their_order(happenings):
         outgoing.add(say(message_id))
     for happening in happenings:
         now += 1.0
-        sent += [command.message_id for command in outgoing.due(now)]
+        sent += [command.message_id for command in iter(lambda now=now: outgoing.due(now), None)]
         if happening == "lost":
             outgoing.disconnected()
         elif sent and happening == "ack" and outgoing.settle(sent[-1]):

@@ -11,23 +11,28 @@ from typing import Self
 import aiohttp
 
 from chatbox.client.api import Api
-from chatbox.client.backoff import Backoff
+from chatbox.client.backoff import AT_ONCE, Backoff
 from chatbox.client.events import Ack, Connected, Disconnected, Event
-from chatbox.client.frames import Command, Frame, NoFrame
+from chatbox.client.frames import Command, Frame, NoFrame, command
 from chatbox.client.inbox import Inbox
 from chatbox.client.mirror import Gap, Mirror, Position
-from chatbox.client.outgoing import Outgoing
+from chatbox.client.pending import Pending
 from chatbox.client.socket import HANDSHAKE, Socket
 from chatbox.client.tokens import Tokens, TokenSource
-from chatbox.errors import ConnectionLost, Ended, InvalidFormat, InvalidToken, Refusal
-from chatbox.protocol import MAX_CONTENT
+from chatbox.errors import ChatboxError, ConnectionLost, Ended, InvalidToken, NotFound, Refusal, Replaced
 from chatbox.session import new_id
 
 HELD = 5.0
 """Seconds after which a connection counts as a success, as one does at once that brought the conversation further."""
 
-PATIENCE = 90.0
-"""The longest wait that the server may ask for before a command is tried again; beyond it, the command fails."""
+LOOK = 10.0
+"""Seconds after which a client to which nothing happens looks for what is due."""
+
+MOVE = 5.0
+"""Seconds in which a next socket has to be open while the old one waits."""
+
+LATE = 900.0
+"""Seconds in which an attempt that was given up may still reach the server, where it replaces a later one."""
 
 
 class ChatClient:
@@ -63,13 +68,15 @@ class ChatClient:
         self._used = ""
         self._given_http = http
         self._inbox = Inbox()
-        self._outgoing = Outgoing()
+        self._pending = Pending()
+        self._outgoing = self._pending.outgoing
         self._mirror = Mirror(self._outgoing.get, history=history)
         self._backoff = Backoff()
-        self._waiters: dict[str, asyncio.Future[Ack]] = {}
         self._socket: Socket | None = None
         self._renewal: asyncio.Task[None] | None = None
+        self._leaving: set[asyncio.Task[None]] = set()
         self._move_at: float | None = None
+        self._late_until = 0.0
         self._end: Exception | None = None
 
     # -- what an application uses --------------------------------------------------------------------------------------
@@ -109,37 +116,30 @@ class ChatClient:
         Waits through lost connections and through limits that pass within a minute or so. Giving up (cancelling) does
         not take it back. Raises a ``Refusal`` for what will not be stored, ``TooManyPending``, ``Ended``.
         """
-        if len(text) > MAX_CONTENT:
-            raise InvalidFormat(f"A message has at most {MAX_CONTENT} characters.")
-        command = Command(
-            type="user_message",
-            message_id=message_id or new_id(),
-            content=text,
-            model_id=model_id,
-            metadata=metadata or {},
+        return await self._ask(
+            command("user_message", message_id=message_id, content=text, model_id=model_id, metadata=metadata)
         )
-        return await self._ask(command)
 
     async def stop(self, target: str | None = None) -> Ack:
         """Stop an answer: ``target``, else the one that is coming in. What there is of it is kept."""
         target = target or self._mirror.running
-        return await self._ask(Command(type="stop", metadata={"target": target} if target else {}))
+        return await self._ask(command("stop", metadata={"target": target} if target else {}))
 
     async def regenerate(self) -> Ack:
         """Have the last message answered again. Raises ``Conflict`` when there is none."""
-        return await self._ask(Command(type="regenerate"))
+        return await self._ask(command("regenerate"))
 
     async def select_model(self, model_id: str) -> Ack:
         """Choose who answers from now on. Raises ``NotFound``."""
-        return await self._ask(Command(type="model_select", model_id=model_id))
+        return await self._ask(command("model_select", model_id=model_id))
 
     async def help(self, text: str = "") -> Ack:
         """Ask for a member of staff."""
-        return await self._ask(Command(type="help_request", content=text))
+        return await self._ask(command("help_request", content=text))
 
     async def cancel_help(self) -> Ack:
         """No help is needed any more."""
-        return await self._ask(Command(type="help_cancel"))
+        return await self._ask(command("help_cancel"))
 
     async def typing(self) -> None:
         """Tell the others that something is being typed. Not kept when there is no connection."""
@@ -160,6 +160,7 @@ class ChatClient:
             if task:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
+        await asyncio.gather(*self._leaving, return_exceptions=True)
         if self._http is not self._given_http:
             await self._http.close()
 
@@ -176,31 +177,56 @@ class ChatClient:
 
     async def _attempt(self) -> None:
         """Live through one connection, and wait as long as is good before the next."""
-        wait = None
         try:
             await self._follow(await self._connect())
-        except InvalidToken as error:
-            await self._tokens.after(self._used)
-            reason = str(error)
-        except ConnectionLost as error:
-            reason, wait = str(error), error.wait
-        except (Gap, NoFrame) as error:
-            reason = str(error)
-        pause = self._backoff.next(wait)
+        except ChatboxError as error:
+            wait, reason = await self._mend(error), str(error)
+        pause = max(self._backoff.next(wait), self._move_in())
+        self._move_at = None
         self._inbox.put(Disconnected(reason, pause))
         await asyncio.sleep(pause)
 
+    async def _mend(self, error: ChatboxError) -> float | None:
+        """Make a next attempt worth while. Returns the seconds that the server asks for; raises what ends it all."""
+        match error:
+            case InvalidToken():
+                with suppress(ConnectionLost):
+                    await self._tokens.after(self._used)
+                return None
+            case ConnectionLost():
+                return error.wait
+            case Gap():
+                return AT_ONCE
+            case NoFrame():
+                return None
+            case Replaced() if self._now() < self._late_until:
+                return AT_ONCE
+            case NotFound() if self._connected.done():
+                return None
+            case _:
+                raise error
+
     async def _connect(self) -> Socket:
         """Open a socket and take the conversation up where it was."""
-        await self._inbox.room()
-        self._used = await self._tokens.current()
-        socket = await Socket.open(self._http, f"{self._base}/ws", self._asked(), self._used)
         try:
-            await self._greet(socket)
+            await self._inbox.room()
+            self._used = await self._tokens.current()
+            socket = await Socket.open(self._http, f"{self._base}/ws", self._asked(), self._used)
+            try:
+                await self._greet(socket)
+            except BaseException:
+                self._leave(socket)
+                raise
         except BaseException:
-            await socket.close()
+            self._late_until = self._now() + LATE
             raise
         return socket
+
+    def _leave(self, socket: Socket) -> None:
+        """Close a socket beside all else."""
+        closing = asyncio.create_task(socket.close(), name="leaving")
+        self._leaving.add(closing)
+        closing.add_done_callback(self._leaving.discard)
 
     def _asked(self) -> dict[str, str]:
         asked = {"client": self._client}
@@ -235,47 +261,63 @@ class ChatClient:
         except InvalidToken:
             raise
         except Refusal as refusal:
-            raise ConnectionLost(refusal.message, (refusal.retry_after or 0) / 1000) from refusal
+            wait = None if refusal.retry_after is None else refusal.retry_after / 1000
+            raise ConnectionLost(refusal.message, wait) from refusal
         return [message.frame for message in found]
 
     async def _follow(self, socket: Socket) -> None:
         """Talk over this socket and those that the server makes the client move to. Raises the end of the last one."""
-        loop = asyncio.get_running_loop()
         while True:
-            self._socket, since, start = socket, loop.time(), self.position
+            self._socket, since, start = socket, self._now(), self.position
             try:
                 await self._flush()
                 successor = await self._read(socket)
             finally:
                 self._socket = None
-                if self.position != start or loop.time() - since > HELD:
+                if self.position != start or self._now() - since > HELD:
                     self._backoff.held()
-                await socket.close()
+                self._leave(socket)
             socket = successor
 
     async def _read(self, socket: Socket) -> Socket:
         """Pass frames on. Returns the next socket when the server asked to move and another one took the client in."""
-        loop = asyncio.get_running_loop()
         while True:
-            try:
-                async with asyncio.timeout_at(self._alarm()):
-                    await self._pass_on(socket)
-            except TimeoutError:
-                if self._move_at is not None and loop.time() >= self._move_at:
-                    self._move_at = None
-                    with suppress(ConnectionLost):
-                        return await self._connect()
+            look_at = self._now() + LOOK
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(self._alarm(look_at)):
+                    await self._pass_on(socket, look_at)
+            if self._move_at is not None and not self._move_in() and (successor := await self._move()):
+                return successor
             await self._flush()
 
-    def _alarm(self) -> float | None:
-        """When there is something to do, even if no frame comes."""
-        times = [at for at in (self._move_at, self._outgoing.wake_at()) if at is not None]
-        return min(times, default=None)
+    async def _move(self) -> Socket | None:
+        """The next socket, which brings all that the old one still has. None: it can't be had yet, the old one stays in
+        use, and another attempt follows when the server allows it."""
+        wait = None
+        try:
+            async with asyncio.timeout(MOVE):
+                return await self._connect()
+        except InvalidToken:
+            self._start_renewal()
+        except ConnectionLost as error:
+            wait = error.wait
+        except (ChatboxError, TimeoutError):
+            pass
+        self._move_at = self._now() + self._backoff.next(wait)
+        return None
 
-    async def _pass_on(self, socket: Socket) -> None:
+    def _move_in(self) -> float:
+        """Seconds until the server wants to see the client."""
+        return max(0.0, self._move_at - self._now()) if self._move_at is not None else 0.0
+
+    def _alarm(self, look_at: float) -> float:
+        """When there is something to do, even if no frame comes."""
+        return min(at for at in (look_at, self._move_at, self._outgoing.wake_at()) if at is not None)
+
+    async def _pass_on(self, socket: Socket, look_at: float) -> None:
         """Pass frames on until one changes when the alarm has to go off."""
-        alarm = self._alarm()
-        while self._alarm() == alarm:
+        alarm = self._alarm(look_at)
+        while self._alarm(look_at) == alarm:
             await self._inbox.room()
             self._take(await socket.receive())
             await self._flush()
@@ -283,45 +325,27 @@ class ChatClient:
     # -- frames --------------------------------------------------------------------------------------------------------
 
     def _take(self, frame: Frame) -> None:
-        if frame.type == "error" and self._refused(frame):
+        if frame.type == "error" and self._pending.refuse(frame, self._now()):
             return
         for event in self._mirror.receive(frame):
             self._inbox.put(event)
         if frame.seq is not None:
-            self._settle(frame.message_id, Ack(frame.message_id, frame.seq))
+            self._pending.settle(frame.message_id, Ack(frame.message_id, frame.seq))
         elif frame.type == "notification":
             self._heed(frame)
-
-    def _refused(self, frame: Frame) -> bool:
-        """Whether an error is the answer to someone who waits; one that passes is an event, and waited out."""
-        error, command = frame.error, self._outgoing.get(frame.message_id)
-        if command is None or not error.recoverable:
-            return False
-        if error.retry_after is None or error.retry_after > PATIENCE * 1000:
-            self._settle(frame.message_id, error.refusal)
-            return True
-        self._outgoing.postpone(frame.message_id, asyncio.get_running_loop().time() + error.retry_after / 1000)
-        return False
-
-    def _settle(self, message_id: str, outcome: Ack | Exception) -> None:
-        self._outgoing.settle(message_id)
-        waiter = self._waiters.pop(message_id, None)
-        if waiter is None or waiter.done():
-            return
-        if isinstance(outcome, Ack):
-            waiter.set_result(outcome)
-        else:
-            waiter.set_exception(outcome)
-            waiter.exception()
 
     def _heed(self, notice: Frame) -> None:
         """Do what the server asks for."""
         match notice.metadata.get("event"):
             case "drain":
                 wait = notice.metadata.get("retry_after", "")
-                self._move_at = asyncio.get_running_loop().time() + (int(wait) / 1000 if wait.isdecimal() else 0.0)
+                self._move_at = self._now() + (int(wait) / 1000 if wait.isdecimal() else 0.0)
             case "token_expiring" if self._tokens.renewable:
-                self._renewal = asyncio.create_task(self._renew(), name="token renewal")
+                self._start_renewal()
+
+    def _start_renewal(self) -> None:
+        if self._renewal is None or self._renewal.done():
+            self._renewal = asyncio.create_task(self._renew(), name="token renewal")
 
     async def _renew(self) -> None:
         """Send a fresh token. Without one the server closes with 4401, and the source is asked again."""
@@ -335,23 +359,22 @@ class ChatClient:
     async def _ask(self, command: Command) -> Ack:
         if self._end:
             raise self._end
-        waiter = self._waiters.get(command.message_id)
-        if waiter is None:
-            self._outgoing.add(command)
-            waiter = self._waiters[command.message_id] = asyncio.get_running_loop().create_future()
-            await self._flush()
+        waiter = self._pending.ask(command)
+        await self._flush()
         return await asyncio.shield(waiter)
 
     async def _flush(self) -> None:
         """Send what is due."""
-        if self._socket:
-            for command in self._outgoing.due(asyncio.get_running_loop().time()):
-                await self._socket.send(command)
+        while self._socket and (command := self._outgoing.due(self._now())):
+            await self._socket.send(command)
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
 
     def _finish(self, error: Exception) -> None:
         self._end = self._end or error
-        for message_id in list(self._waiters):
-            self._settle(message_id, error)
+        self._pending.end(error)
         if not self._connected.done():
             self._connected.set_exception(error)
             self._connected.exception()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from chatbox.client.backoff import AT_ONCE
 from chatbox.errors import (
     ChatboxError,
     ConnectionLost,
@@ -22,7 +23,6 @@ OUR_FAULT = {1002, Close.NOT_TEXT, 1007, Close.ABUSE, Close.TOO_BIG}
 REASONS = {
     Close.DRAINING: "the server is restarting",
     Close.INTERNAL: "the server had a problem",
-    Close.TOO_SLOW: "this side was too slow",
 }
 
 
@@ -38,6 +38,8 @@ def of_close(code: int | None) -> ChatboxError:
             return Forbidden("The server does not let this user in.")
         case Close.REPLACED:
             return Replaced("another connection of this client has taken over")
+        case Close.TOO_SLOW:
+            return ConnectionLost("this side was too slow", AT_ONCE)
         case _ if code in OUR_FAULT:
             return InvalidFormat(f"The server refuses what this client sends (close code {code}).")
         case _:

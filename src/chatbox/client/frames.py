@@ -21,8 +21,10 @@ from chatbox.errors import (
     TooManyConnections,
     Unavailable,
 )
-from chatbox.protocol import Model
+from chatbox.protocol import MAX_CONTENT, Model, clean
 from chatbox.session import new_id
+
+MAX_ID = 64
 
 REFUSALS = {
     str(kind.code): kind
@@ -106,3 +108,31 @@ class Command(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     def text(self) -> str:
         """The frame to send."""
         return _encoder.encode(self).decode()
+
+
+def command(
+    kind: str,
+    *,
+    message_id: str | None = None,
+    content: str = "",
+    model_id: str | None = None,
+    metadata: dict[str, str] | None = None,
+) -> Command:
+    """What the client asks for, in the form in which the server will store it. Raises ``InvalidFormat`` for what can't
+    be sent at all."""
+    made = Command(
+        type=kind,
+        message_id=clean(message_id or "") or new_id(),
+        content=clean(content),
+        model_id=model_id and clean(model_id),
+        metadata={clean(key): clean(value) for key, value in (metadata or {}).items()},
+    )
+    if len(made.content) > MAX_CONTENT:
+        raise InvalidFormat(f"A message has at most {MAX_CONTENT} characters.")
+    if len(made.message_id) > MAX_ID:
+        raise InvalidFormat(f"A message_id has at most {MAX_ID} characters.")
+    try:
+        _encoder.encode(made)
+    except UnicodeEncodeError:
+        raise InvalidFormat("The text has half of a surrogate pair, which is no character.") from None
+    return made

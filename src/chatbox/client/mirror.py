@@ -83,13 +83,14 @@ class Mirror:
     said before the first connection is wanted too.
     """
 
-    __slots__ = ("_answer", "_history", "_own", "_seen", "position")
+    __slots__ = ("_answer", "_history", "_noticed", "_own", "_seen", "position")
 
     def __init__(self, own: Callable[[str], Command | None], *, history: bool = False) -> None:
         self._own = own
         self._history = history
         self._answer: _Growing | None = None
         self._seen = 0  # the newest stored entry that was told; a position may go back behind it
+        self._noticed: str | None = None  # the newest own command whose notice was told at its ack
         self.position: Position | None = None
 
     @property
@@ -161,9 +162,8 @@ class Mirror:
                 yield StaffLeft(frame.metadata.get("admin_name", ""), frame.seq or 0)
             case "typing_indicator":
                 yield Typing(frame.sender)
-            case "notification":
-                event = frame.metadata.get("event", "")
-                yield Notice(event=event, content=frame.content, metadata=frame.metadata, seq=frame.seq)
+            case "notification" if frame.seq is not None or frame.message_id != self._noticed:
+                yield _notice(frame.content, frame.metadata, frame.seq)
             case "error":
                 error = frame.error
                 yield Problem(error.code, error.message, error.recoverable, error.retry_after, frame.message_id)
@@ -183,9 +183,12 @@ class Mirror:
         return news
 
     def _acknowledged(self, ack: Frame) -> Iterator[Event]:
-        """The client's own words at their place in the log."""
+        """The client's own words, and what its commands changed, at their place in the log. The server tells the change
+        once more after the ack, without a position; a line cut between the two must not lose it."""
         own = self._own(ack.message_id)
-        if own and own.type == "user_message":
+        if own is None:
+            return
+        if own.type == "user_message":
             yield Message(
                 message_id=own.message_id,
                 seq=ack.seq or 0,
@@ -195,6 +198,9 @@ class Mirror:
                 model_id=own.model_id,
                 metadata=own.metadata,
             )
+        elif metadata := _change(own):
+            self._noticed = own.message_id
+            yield _notice(own.content, metadata, ack.seq)
 
     def _loading(self, frame: Frame) -> Iterator[Event]:
         if self.running != frame.message_id:
@@ -217,6 +223,23 @@ class Mirror:
         yield from answer.add(frame.content)
         self._answer = None
         yield _answer(frame, answer.text)
+
+
+def _change(own: Command) -> dict[str, str] | None:
+    """The metadata of the notification that a command is stored as."""
+    match own.type:
+        case "model_select":
+            return {"event": "model_changed", "model_id": own.model_id or ""}
+        case "help_request":
+            return {"event": "help_state", "state": "asked"}
+        case "help_cancel":
+            return {"event": "help_state", "state": "none"}
+        case _:
+            return None
+
+
+def _notice(content: str, metadata: dict[str, str], seq: int | None) -> Notice:
+    return Notice(event=metadata.get("event", ""), content=content, metadata=metadata, seq=seq)
 
 
 def _is_piece(frame: Frame) -> bool:

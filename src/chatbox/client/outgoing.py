@@ -7,6 +7,9 @@ from chatbox.errors import TooManyPending
 
 LIMIT = 100
 
+AGAIN = 10.0
+"""Seconds without an answer after which a command is sent again: a server drops what exceeds its frame rate."""
+
 URGENT = frozenset({"stop"})
 """Commands that don't wait for those before them."""
 
@@ -19,13 +22,13 @@ class Outgoing:
     Times are monotonic seconds.
     """
 
-    __slots__ = ("_limit", "_not_before", "_on_its_way", "_waiting")
+    __slots__ = ("_again_at", "_limit", "_not_before", "_waiting")
 
     def __init__(self, limit: int = LIMIT) -> None:
         self._limit = limit
         self._waiting: dict[str, Command] = {}
-        self._on_its_way: set[str] = set()
-        self._not_before: dict[str, float] = {}
+        self._not_before: dict[str, float] = {}  # postponed
+        self._again_at: dict[str, float] = {}  # on its way
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -40,33 +43,38 @@ class Outgoing:
             raise TooManyPending(f"{self._limit} messages wait for the connection already")
         self._waiting[command.message_id] = command
 
-    def due(self, now: float) -> list[Command]:
-        """What has to be sent now; counts as sent from here on."""
-        found = [command for command in self._next() if self._not_before.get(command.message_id, 0.0) <= now]
-        self._on_its_way.update(command.message_id for command in found)
-        return found
+    def due(self, now: float) -> Command | None:
+        """The next command that has to be sent now, if there is one; it counts as sent from here on."""
+        for command in self._next():
+            if self._due_at(command) <= now:
+                self._again_at[command.message_id] = now + AGAIN
+                return command
+        return None
 
     def wake_at(self) -> float | None:
-        """When something that was postponed is due; None: nothing waits for the clock."""
-        return min((self._not_before.get(command.message_id, 0.0) for command in self._next()), default=None)
+        """When something will be due; None: nothing waits."""
+        return min(map(self._due_at, self._next()), default=None)
 
     def settle(self, message_id: str) -> Command | None:
         """The server has answered, for good. None: it was settled before, or never ours."""
-        self._on_its_way.discard(message_id)
+        self._again_at.pop(message_id, None)
         self._not_before.pop(message_id, None)
         return self._waiting.pop(message_id, None)
 
     def postpone(self, message_id: str, until: float) -> None:
         """The server will take it later."""
-        self._on_its_way.discard(message_id)
+        self._again_at.pop(message_id, None)
         self._not_before[message_id] = until
 
     def disconnected(self) -> None:
         """Whatever was on its way may be lost."""
-        self._on_its_way.clear()
+        self._again_at.clear()
+
+    def _due_at(self, command: Command) -> float:
+        return max(self._not_before.get(command.message_id, 0.0), self._again_at.get(command.message_id, 0.0))
 
     def _next(self) -> list[Command]:
-        """Whose turn it is, of those that are not on their way."""
+        """Whose turn it is."""
         found = [command for command in self._waiting.values() if command.type in URGENT]
         found += [command for command in self._waiting.values() if command.type not in URGENT][:1]
-        return [command for command in found if command.message_id not in self._on_its_way]
+        return found
