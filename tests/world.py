@@ -131,6 +131,7 @@ class Ear(Listener):
     def __init__(self) -> None:
         self.id = new_id()
         self.client = ""
+        self.joined = 0
         self.session_id = ""
         self.position = 0
         self.sending: set[str] = set()
@@ -292,9 +293,10 @@ class World:
             models=tuple(Model(name, name.title()) for name in offered),
         )
 
-    async def enter(self, user: str = "ann", session_id: str = "", at: Position | None = None) -> Ear:
+    async def enter(self, user: str = "ann", session_id: str = "", at: Position | None = None, client: str = "") -> Ear:
         """A socket that has attached."""
         ear = Ear()
+        ear.client = client
         await self.chat.attach(principal(user), ear, Asked(session_id, at))
         return ear
 

@@ -8,6 +8,7 @@ nothing.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import assert_never
 
 import msgspec
@@ -95,12 +96,13 @@ class Chat:
         An unfinished answer of a process that died is closed, and what it left unanswered is answered now. An older
         socket of the same tab is closed. Raises ``StorageError``.
         """
+        listener.joined = time.time_ns()
         try:
             session = await self._attach(principal, listener, asked)
         except NotFound:  # deleted in this very moment: choose as if it had never been
             session = await self._attach(principal, listener, asked)
         if listener.client:
-            await self._backplane.publish(session.id, Joined(listener.client, listener.id))
+            await self._backplane.publish(session.id, Joined(listener.client, listener.joined))
         return session
 
     async def leave(self, listener: Listener) -> None:

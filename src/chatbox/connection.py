@@ -58,13 +58,14 @@ class Connection(Listener, Socket):
 
     __slots__ = (
         "_blocked_since", "_counted", "_errors", "_line", "_others", "_outbox", "_told_of_expiry", "_valid_until",
-        "client", "id", "position", "principal", "sending", "session_id", "user_id",
+        "client", "id", "joined", "position", "principal", "sending", "session_id", "user_id",
     )  # fmt: skip
 
     def __init__(self, socket_id: str, principal: Principal, client: str, send: Send, line: Line, tasks: Tasks) -> None:
         self.id = socket_id
         self.user_id = principal.user_id
         self.client = client
+        self.joined = 0
         self.session_id = ""
         self.position = 0
         self.sending: set[str] = set()

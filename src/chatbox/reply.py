@@ -238,14 +238,15 @@ class Replies:
             return
         draft = Draft(reply.session_id, taken.turn)
         reply.begin(draft)
-        await self._backplane.begin(reply.session_id, taken.turn)
+        stored = False
         try:
+            await self._backplane.begin(reply.session_id, taken.turn)
             provider = self._provider(taken.session)
             prompt = self._prompt(taken, provider)
             await self._write(draft, provider, prompt)
-            await self._store(draft, *self._outcome(taken, draft, provider, prompt))
+            stored = await self._store(draft, *self._outcome(taken, draft, provider, prompt))
         finally:
-            await self._backplane.finish(reply.session_id, taken.turn.answer_id)
+            await self._backplane.finish(reply.session_id, taken.turn.answer_id, stored=stored)
 
     async def _take_turn(self, reply: Reply) -> Taken | None:
         """Take the turn, if an answer is owed. While the store fails, or another replica answers, try on: the question
@@ -324,8 +325,9 @@ class Replies:
 
     # -- the end of a turn ---------------------------------------------------------------------------------------------
 
-    async def _store(self, draft: Draft, entry: Entry, change: Change) -> None:
-        """Commit the answer and tell everyone. A late writer is refused by the fence and says nothing."""
+    async def _store(self, draft: Draft, entry: Entry, change: Change) -> bool:
+        """Commit the answer and tell everyone; false when the turn stays open. A late writer is refused by the fence
+        and says nothing."""
         try:
             await self._publish(await self._append(entry, change, draft.turn.fence))
         except Fenced:
@@ -334,6 +336,8 @@ class Replies:
             log.error("an answer could not be stored", answer=entry.message_id, error=str(error))
             failure = DatabaseUnavailable("The answer could not be stored.")
             await self._complain(draft.session_id, failure, entry.message_id)
+            return False
+        return True
 
     async def _append(self, entry: Entry, change: Change, fence: int) -> Appended:
         patience = self._limits.store_patience

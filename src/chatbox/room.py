@@ -25,11 +25,13 @@ class Listener(ABC):
     """A socket as its room sees it. ``position`` is the last one sent to it; the room alone moves it, after ``send``.
 
     ``sending`` holds the message_ids of this socket's frames on their way to the log: when such an entry comes by, this
-    socket gets its ack in the entry's place. ``client`` names the tab, "" where that is not known.
+    socket gets its ack in the entry's place. ``client`` names the tab, "" where that is not known; ``joined`` is when
+    the socket came to its session (Unix ns).
     """
 
     id: str
     client: str
+    joined: int
     session_id: str
     position: int
     sending: set[str]
@@ -259,9 +261,12 @@ class Room:
             if listener.id != but:
                 listener.send(frame)
 
-    def _replace(self, newer: Joined) -> None:
-        for listener in list(self.listeners.values()):
-            if listener.client == newer.client and listener.id != newer.socket_id:
+    def _replace(self, event: Joined) -> None:
+        """Of a tab's sockets the newest stays."""
+        same = [listener for listener in self.listeners.values() if listener.client == event.client]
+        newest = max([event.joined, *[listener.joined for listener in same]])
+        for listener in same:
+            if listener.joined < newest:
                 listener.close(protocol.Close.REPLACED, "replaced by a newer connection")
 
     def _removed(self) -> None:

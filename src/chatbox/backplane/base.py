@@ -72,10 +72,10 @@ class Signal(msgspec.Struct, frozen=True):
 
 
 class Joined(msgspec.Struct, frozen=True):
-    """The socket ``socket_id`` came for the tab ``client``: an older socket of that tab is replaced."""
+    """A socket of the tab ``client`` came at ``joined`` (Unix ns): older sockets of that tab are replaced."""
 
     client: str
-    socket_id: str
+    joined: int
 
 
 class Removed(msgspec.Struct, frozen=True):
@@ -143,8 +143,9 @@ class Backplane(ABC):
         """Append a piece and publish it. Raises ``Fenced`` when the lease is not surely this answer's."""
 
     @abstractmethod
-    async def finish(self, session_id: str, answer_id: str) -> None:
-        """Release the lease, if it is this answer's, and drop the pieces of that answer, if it began."""
+    async def finish(self, session_id: str, answer_id: str, *, stored: bool = True) -> None:
+        """Release the lease, if it is this answer's. Its pieces are dropped if it is ``stored``; else they stay for
+        whoever ends the turn."""
 
     @abstractmethod
     async def running(self, session_id: str, known: int) -> Running | None:

@@ -74,11 +74,11 @@ class MemoryBackplane(Backplane):
             raise Fenced("another turn has begun, or this one is over")
         self._tell(session_id, answer.add(text))
 
-    async def finish(self, session_id: str, answer_id: str) -> None:
+    async def finish(self, session_id: str, answer_id: str, *, stored: bool = True) -> None:
         answer, lease = self._bus.answers.get(session_id), self._bus.leases.get(session_id)
         if lease and lease[0] == answer_id:
             del self._bus.leases[session_id]
-        if answer and answer.turn.answer_id == answer_id:
+        if stored and answer and answer.turn.answer_id == answer_id:
             del self._bus.answers[session_id]
 
     async def running(self, session_id: str, known: int) -> Running | None:
@@ -162,10 +162,6 @@ class MemoryQuotas(Quotas):
     async def clean(self, interval: float) -> None:
         await sweep_regularly((*self._windows.values(), *self._pools.values()), interval)
 
-    def __len__(self) -> int:
-        """Keys remembered."""
-        return sum(map(len, self._windows.values())) + sum(map(len, self._pools.values()))
-
 
 FOREVER = float("inf")
 
@@ -206,9 +202,6 @@ class _Members:
         for key, members in list(self._keys.items()):
             self._tidy(key, members)
         return before - len(self._keys)
-
-    def __len__(self) -> int:
-        return len(self._keys)
 
     def _tidy(self, key: str, members: dict[str, float]) -> None:
         now = time.monotonic()
