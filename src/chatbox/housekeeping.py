@@ -78,7 +78,7 @@ class Housekeeping:
             await asyncio.sleep(WATCH)
             for room in self._hub.rooms():
                 if room.listeners and self._neglected(room):
-                    await self._see_to(room.session_id)
+                    await self._see_to(room)
 
     def _neglected(self, room: Room) -> bool:
         """Whether somebody else writes the room's answer, or nobody; or a question has waited too long for its turn."""
@@ -86,13 +86,16 @@ class Housekeeping:
         late = asked_at is not None and time.monotonic() - asked_at > WATCH
         return self._replies.running(room.session_id) is None and (late or room.owing.open_answer is not None)
 
-    async def _see_to(self, session_id: str) -> None:
+    async def _see_to(self, room: Room) -> None:
         try:
-            if session := await self._storage.get(session_id):
-                await self._replies.settle(session)
+            if room.owing.open_answer:
+                session = await self._replies.settle_answer(room.session_id, room.owing.open_answer)
+            else:
+                session = await self._storage.get(room.session_id)
+            if session:
                 await self._replies.look(session)
         except (StorageError, NotFound) as error:
-            log.warning("an unfinished answer can't be closed yet", session=session_id, error=str(error))
+            log.warning("an unfinished answer can't be closed yet", session=room.session_id, error=str(error))
 
     async def settle(self) -> int:
         """Close the answers that are not running any more: their process died, or their store failed for too long.
@@ -100,7 +103,8 @@ class Housekeeping:
         found = 0
         async for session in self._all(SessionQuery(answering=True)):
             found += 1
-            await self._replies.look(await self._replies.settle(session))
+            if ended := session.answer_id and await self._replies.settle_answer(session.id, session.answer_id):
+                await self._replies.look(ended)
         return found
 
     async def _end_abandoned(self, away: int) -> None:

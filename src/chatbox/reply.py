@@ -177,8 +177,12 @@ class Replies:
     async def settle(self, session: Session) -> Session:
         """End a turn whose process died: what was kept becomes the answer, marked ``interrupted``. One whose process
         lives goes on. Raises ``StorageError``."""
-        reply = self._running.get(session.id)
-        return session if reply and reply.draft else await self._settlement.settle(session)
+        return (session.answer_id and await self.settle_answer(session.id, session.answer_id)) or session
+
+    async def settle_answer(self, session_id: str, answer_id: str) -> Session | None:
+        """The same for an answer that is known to be open; the session, if its turn has ended."""
+        reply = self._running.get(session_id)
+        return None if reply and reply.draft else await self._settlement.settle(session_id, answer_id)
 
     async def drain(self, deadline: float) -> None:
         """Begin no more turns; let the running answers finish until ``deadline`` (monotonic s), then interrupt them."""

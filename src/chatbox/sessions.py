@@ -64,7 +64,9 @@ class Sessions:
     async def abandoned(self, session: Session) -> bool:
         """Whether nobody has been connected to the session for ``RECONNECT_TIMEOUT``, and nothing answers it. When all
         replicas were down meanwhile, its last activity counts."""
-        if self._replies.running(session.id) is not None or await self._quotas.members(LISTENERS, session.id):
+        if session.answer_id or self._replies.running(session.id) is not None:
+            return False
+        if await self._quotas.members(LISTENERS, session.id):
             return False
         return now_ms() - session.last_activity >= self._reconnect_timeout * 1000
 

@@ -26,20 +26,20 @@ class Settlement:
         self._storage = storage
         self._backplane = backplane
 
-    async def settle(self, session: Session) -> Session:
-        """End the session's turn, unless its process lives: then it has the lease. Raises ``StorageError``."""
-        if session.answer_id is None:
-            return session
+    async def settle(self, session_id: str, answer_id: str) -> Session | None:
+        """End the turn of an answer, unless its process lives: then it has the lease. Returns the session if its turn
+        was ended now, or before. Raises ``StorageError``."""
         mine = new_id()
-        grant = await self._backplane.acquire(session.id, mine)
+        grant = await self._backplane.acquire(session_id, mine)
         if grant is None:
-            return session
+            return None
         try:
-            now = await self._storage.get(session.id) or session
-            mine_to_end = grant is Grant.SURE and now.answer_id == session.answer_id
-            return await self._end(now, session.answer_id) if mine_to_end else now
+            session = await self._storage.get(session_id)
+            if session is None or grant is not Grant.SURE:
+                return None
+            return await self._end(session, answer_id) if session.answer_id == answer_id else session
         finally:
-            await self._backplane.finish(session.id, mine)
+            await self._backplane.finish(session_id, mine)
 
     async def close(self, session_id: str) -> Session:
         """End the session's turn; the caller has the lease. Nothing that was shown or kept of its answer is lost.

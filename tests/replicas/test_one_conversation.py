@@ -46,7 +46,7 @@ class Cluster:
         here = self.replicas[number]
         keeping = Housekeeping(here.storage, here.hub, here.sessions, here.replies, HOUR)
         for room in here.hub.rooms():
-            await keeping._see_to(room.session_id)
+            await keeping._see_to(room)
 
     async def quiet(self):
         for here in self.replicas:
