@@ -68,20 +68,24 @@ class Connections:
     @asynccontextmanager
     async def place(self, user_id: str, socket_id: str) -> AsyncIterator[None]:
         """A place for one more socket. Raises ``Unavailable``, ``TooManyConnections``."""
-        if self.draining:
-            raise Unavailable("The server is draining. Come back in a moment.", retry_after=COME_BACK)
+        self._refuse_while_draining()
         if self._count >= self._limit:
             raise Unavailable("The server is full. Come back in a moment.", retry_after=COME_BACK)
         self._count += 1
         self._empty.clear()
         try:
             await self._enter_pool(user_id, socket_id)
+            self._refuse_while_draining()
             yield
         finally:
             self._count -= 1
             if not self._count:
                 self._empty.set()
             await self._quotas.leave(SOCKETS, user_id, socket_id)
+
+    def _refuse_while_draining(self) -> None:
+        if self.draining:
+            raise Unavailable("The server is draining. Come back in a moment.", retry_after=COME_BACK)
 
     async def _enter_pool(self, user_id: str, socket_id: str) -> None:
         if await self._quotas.enter(SOCKETS, user_id, socket_id):
