@@ -21,7 +21,7 @@ LADDER = [
     ["turn", "tasks", "deadline", "values", "strength", "strictjson", "redaction", "readiness"],
     ["protocol", "transcript", "llm.base", "llm.history", "storage.base", "backplane.base"],
     ["auth", "jwks", "limits", "metrics", "logs", "keyring", "settings", "vault", "rules", "reading", "config"],
-    ["outbox", "connections", "health"],
+    ["outbox", "lines", "connections", "health"],
     ["room"],
     ["hub"],
     ["draft", "settlement"],

@@ -79,6 +79,7 @@ async def test_a_foreign_origin_is_403(live, origin):
 
 PRODUCTION = {
     "CHATBOX_MODE": "production",
+    "DRAIN_TIMEOUT": "1s",
     "SERVER_PORT": "8080",
     "ENCRYPTION_KEY": "Zk3vQm8Rw1Xb6Nc9Tf2Yh5Lj7Pd4Gs0A",
     "ALLOWED_ORIGINS": "https://www.example.com",
@@ -139,7 +140,7 @@ async def test_a_socket_anywhere_else_is_refused(live):
 
 @pytest.mark.parametrize("request_head", [b"", b"GET /chatbox/ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: webso"])
 async def test_a_handshake_that_does_not_finish_is_closed(live, monkeypatch, request_head):
-    monkeypatch.setattr("chatbox.server.HANDSHAKE", 0.2)
+    monkeypatch.setattr("chatbox.lines.HANDSHAKE", 0.2)
     reader, writer = await asyncio.open_connection("127.0.0.1", live.port)
     writer.write(request_head)
     async with asyncio.timeout(5):

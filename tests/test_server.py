@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 
+from chatbox.lines import DEAD_AFTER
 from chatbox.protocol import Close
-from chatbox.server import DEAD_AFTER
 from tests import mutants
 from tests.live import running, token
 from tests.processes import environment
@@ -91,6 +91,7 @@ class Process:
             "SERVER_PORT": str(self.port),
             "ALLOWED_ORIGINS": "https://www.example.com",
             "ENCRYPTION_KEY": "Zk3vQm8Rw1Xb6Nc9Tf2Yh5Lj7Pd4Gs0A",
+            "DRAIN_TIMEOUT": "2s",
             "LOG_LEVEL": "debug",
             "LOG_FILE": str(self._log),
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -107,11 +108,12 @@ class App:
         endpoint = self._sockets.get(scope["path"]) if scope["type"] == "websocket" else None
         await (endpoint or self._http)(scope, receive, send)
 
-    async def drain(self, seconds: float) -> None:
-        """Stop taking new sockets, let answers finish, close all sockets; done within ``seconds``."""
+    async def drain(self, seconds: float, window: float = 0.0) -> None:
+        """Take no new sockets, let answers finish, give clients ``window`` s to go elsewhere, close all sockets; done
+        within ``seconds``."""
         deadline = time.monotonic() + seconds
-        self.connections.warn()
-        await self.replies.drain(deadline - min(2.0, seconds / 4))
+        self.connections.warn(window)
+        await asyncio.gather(asyncio.sleep(window), self.replies.drain(deadline - min(2.0, seconds / 4)))
         await self.connections.close_all(deadline)
 
     @asynccontextmanager

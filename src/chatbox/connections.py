@@ -19,7 +19,7 @@ TICK = 1.0
 SOCKETS = "sockets"
 """The pool of open sockets by user."""
 COME_BACK = 5_000
-"""Draining clients come back spread over so many ms."""
+"""Clients that are refused, or have to leave at once, come back after so many ms, or spread over them."""
 
 
 class Socket(ABC):
@@ -119,11 +119,13 @@ class Connections:
             await asyncio.sleep(TICK)
             self.tick()
 
-    def warn(self) -> None:
-        """Refuse new sockets and tell every client when to come back, spread over a window."""
+    def warn(self, window: float = 0.0) -> None:
+        """Refuse new sockets and tell every client when to come back: spread over the ``window`` s that sockets stay
+        open, so that it can go elsewhere before."""
         self.draining = True
+        spread = round(800 * window) or COME_BACK
         for socket in self._all():
-            socket.hint("drain", retry_after=str(random.randrange(COME_BACK)))  # noqa: S311 - spreads load
+            socket.hint("drain", retry_after=str(random.randrange(spread)))  # noqa: S311 - spreads load
 
     async def close_all(self, deadline: float) -> None:
         """Close all sockets at once; those still there at ``deadline`` (monotonic s) are dropped."""

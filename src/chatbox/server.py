@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import signal
 import socket
 import time
@@ -12,94 +13,18 @@ from typing import Any
 
 import structlog
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from chatbox.app import App, create_app
 from chatbox.config import Config
-from chatbox.outbox import Line
+from chatbox.lines import DEAD_AFTER, Request, SocketLine
 
 log = structlog.get_logger(component="server")
 
 Ready = Callable[[int], None]
 
-HANDSHAKE = 10.0
-DEAD_AFTER = 60.0
-MAX_FRAGMENTS = 1000
-MAX_HEAD = 1 << 16
-ABUSE = 1008
-
-
-class SocketLine(WebSocketsSansIOProtocol, Line):
-    """A WebSocket's TCP line: offers itself to the endpoint, and refuses messages in a thousand fragments."""
-
-    def offer(self, frame: bytes) -> bool:
-        """Write past uvicorn's ``send``, which takes twice as long for the same bytes."""
-        if self.disconnected or self.close_sent:
-            return True
-        if not self.writable.is_set():
-            return False
-        self.transport.write(frame)
-        return True
-
-    @property
-    def missed_ping(self) -> bool:
-        """Whether a ping waits for its pong for longer than a slow line needs."""
-        return self.pending_ping_payload is not None and self.loop.time() - self.ping_sent_at > DEAD_AFTER / 12
-
-    def abort(self) -> None:
-        """Drop the line without waiting for anything."""
-        self.transport.abort()
-
-    def handle_connect(self, event: Any) -> None:
-        super().handle_connect(event)
-        if self.handshake_initiated and not self.handshake_complete:
-            self.scope["extensions"]["chatbox.line"] = {"line": self}
-
-    async def send(self, message: Any) -> None:
-        await super().send(message)
-        if message["type"] == "websocket.http.response.body":
-            self.handshake_complete = True  # else uvicorn logs a refused handshake as an error
-
-    def handle_cont(self, event: Any) -> None:
-        if len(self.frames) < MAX_FRAGMENTS:
-            super().handle_cont(event)
-        elif not self.close_sent:
-            self.conn.send_close(ABUSE, "too many fragments")
-            self.handle_parser_exception()
-
-
-class Request(HttpToolsProtocol):
-    """An HTTP connection that has to send its first request's head within 10 s, and none over 64 KiB."""
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        self._due = self.loop.call_later(HANDSHAKE, self._give_up)
-        self._reading_head = True
-        self._head_size = 0
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        self._head_size = self._head_size + len(data) if self._reading_head else 0
-        if self._head_size > MAX_HEAD and not self.transport.is_closing():
-            self.send_400_response("The request's head is too big.")
-
-    def on_message_begin(self) -> None:
-        self._reading_head = True
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        self._reading_head = False
-        self._due.cancel()
-        super().on_headers_complete()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._due.cancel()
-        super().connection_lost(exc)
-
-    def _give_up(self) -> None:
-        if not self.transport.is_closing():
-            self.transport.close()
+WINDOW = 6.0
+"""Seconds in which a stopping replica still listens and clients go to another one, where there may be one. Whoever asks
+for readiness every few seconds has then sent no client to a port that is closed."""
 
 
 class Server(uvicorn.Server):
@@ -148,12 +73,25 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         log.info("stopping")
         started = time.monotonic()
-        drain = asyncio.ensure_future(self._app.drain(self._app.config.drain_timeout))
+        await self._drain()
+        left = started + self._app.config.drain_timeout - time.monotonic()
+        self.config.timeout_graceful_shutdown = math.ceil(max(1.0, left))
+        await super().shutdown(sockets)
+        log.info("stopped", seconds=round(time.monotonic() - started, 2))
+
+    async def _drain(self) -> None:
+        """Drain the app, listening all the while, unless a second signal forces the end."""
+        drain = asyncio.ensure_future(self._app.drain(self._app.config.drain_timeout, self._window()))
         while not drain.done() and not self.force_exit:
             await asyncio.wait([drain], timeout=0.1)
         drain.cancel()
-        await super().shutdown(sockets)
-        log.info("stopped", seconds=round(time.monotonic() - started, 2))
+        if drain.done() and not drain.cancelled() and (error := drain.exception()):
+            log.error("draining failed", exc_info=error)
+
+    def _window(self) -> float:
+        config = self._app.config
+        alone = config.development and not config.redis_url
+        return 0.0 if alone else min(WINDOW, config.drain_timeout / 2)
 
 
 def serve(config: Config, ready: Ready) -> None:
@@ -202,6 +140,6 @@ def settings_for(app: App) -> uvicorn.Config:
         ws_ping_timeout=max(1.0, DEAD_AFTER - config.ping_interval),
         proxy_headers=bool(config.trusted_proxies),
         forwarded_allow_ips=[str(network) for network in config.trusted_proxies],
-        timeout_graceful_shutdown=2,
+        timeout_graceful_shutdown=1,
         backlog=4096,
     )

@@ -16,7 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatbox.connections import Connections, Socket
+from chatbox.backplane.base import Pool
+from chatbox.backplane.memory import MemoryQuotas
+from chatbox.connections import SOCKETS, Connections, Socket
 from chatbox.metrics import Metrics
 from tests.live import token
 from tests.processes import command, environment, serving
@@ -105,7 +107,7 @@ class Held(Socket):
     """A socket of a client that hangs up after ``leaves`` seconds; None: never."""
 
     def __init__(self, number, leaves):
-        self.user_id, self.client, self.session_id = f"user{number}", "", f"session{number}"
+        self.id, self.user_id = f"socket{number}", f"user{number}"
         self.leaves = leaves
         self.hints, self.code, self.closed_at, self.aborted = [], None, None, False
         self.gone = asyncio.Event()
@@ -130,15 +132,19 @@ class Held(Socket):
 
 async def drained(leaves, deadline):
     """Sockets after a drain, and how long that took."""
-    connections = Connections(1000, 1000, Metrics())
+    connections = Connections(1000, MemoryQuotas({}, {SOCKETS: Pool()}), Metrics())
     sockets = [Held(number, after) for number, after in enumerate(leaves)]
 
     async def stay(held):
-        with connections.enter(held):
-            await held.gone.wait()
+        async with connections.place(held.user_id, held.id):
+            with connections.enter(held):
+                there.release()
+                await held.gone.wait()
 
+    there = asyncio.Semaphore(0)
     staying = [asyncio.create_task(stay(held)) for held in sockets]
-    await asyncio.sleep(0)
+    for _ in staying:
+        await there.acquire()
     started = time.monotonic()
     connections.warn()
     await connections.close_all(started + deadline)
