@@ -43,6 +43,7 @@ FAMILIES = ["llm", "storage", "backplane"]
 ROOTS = ["app", "cli", "server"]
 
 DEFERRED: dict[str, str] = {
+    "backplane: chatbox.backplane.redis": "Redis's client is loaded only when the configuration names a Redis",
     "cli.serve: chatbox": "settings are refused, and Ctrl-C is heard, before the server's modules have been loaded",
     "jwks: aiohttp": "takes a fifth of a second to load, and most servers share a secret instead",
     "storage: chatbox.storage.sqlite": "a store is loaded only when the configuration names it",
