@@ -24,11 +24,10 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-function newChat(userId = "u"): Chat {
-  const api = {
-    probe: () => Promise.resolve(null),
-    history: (id: string) => (histories[id] ? Promise.resolve(histories[id]) : Promise.reject(new Error("none"))),
-  } as unknown as Api;
+const stored = (id: string): Promise<History> => (histories[id] ? Promise.resolve(histories[id]) : Promise.reject(new Error("none")));
+
+function newChat(userId = "u", read = stored): Chat {
+  const api = { probe: () => Promise.resolve(null), history: read } as unknown as Api;
   const chat = new Chat({
     api,
     store,
@@ -48,7 +47,7 @@ function newChat(userId = "u"): Chat {
       token: () => "jwt",
       open: FakeSocket.open,
       random: () => 0.5,
-      heartbeat: { every: 20_000, patience: 10_000 },
+      heartbeat: { every: 20_000, waiting: 5_000, patience: 10_000 },
     },
   });
   chats.push(chat);
@@ -138,15 +137,128 @@ test("a gap resumes from the last position", () => {
   expect(texts(chat)).toEqual(["abc"]);
 });
 
-test("gaps that resuming does not mend lead to a fresh start", () => {
+test("gaps that resuming does not mend lead to a fresh start, and the server is not hammered", async () => {
   const chat = newChat();
   chat.open(null);
-  FakeSocket.last.accept();
+  FakeSocket.last.accept().say(piece(1, "a"));
   for (let round = 0; round < 4; round++) {
     FakeSocket.last.say(piece(9, "never fits"));
+    expect(FakeSocket.all).toHaveLength(round < 1 ? 2 : round + 1);
+    await settle(4_000);
+    expect(texts(chat)).toEqual(["a"]);
     FakeSocket.last.accept({ metadata: { resumed: "true" } });
   }
   expect(FakeSocket.last.query.has("lastSeq")).toBe(false);
+});
+
+test("a piece that begins before the position joins what is here, or is asked for again", () => {
+  const chat = newChat();
+  chat.open(null);
+  FakeSocket.last.accept().say(piece(1, "Once ")).say(piece(2, "upon ")).say(piece(4, "a time ", { prev: 2 }));
+  FakeSocket.last.say(piece(5, "upon a time there", { prev: 1 }));
+  expect(texts(chat)).toEqual(["Once upon a time there"]);
+  expect(chat.log.messages[0]?.generation).toBe(0);
+  FakeSocket.last.say(piece(6, "time there was", { prev: 3 }));
+  expect([FakeSocket.all.length, FakeSocket.last.query.get("lastSeq")]).toEqual([2, "5"]);
+});
+
+test("another's message may cover positions that have been heard", () => {
+  const chat = newChat();
+  chat.open(null);
+  FakeSocket.last.accept().say(piece(1, "a")).say(piece(2, "b"));
+  FakeSocket.last.say({ type: "user_message", message_id: "o", seq: STEP, prev: 1, content: "theirs", sender: "user" });
+  expect([texts(chat), FakeSocket.all.length]).toEqual([["ab", "theirs"], 1]);
+});
+
+test("an answer that is announced again while it is read brings no sign of waiting", () => {
+  const chat = newChat();
+  chat.open(null);
+  const loading: Frame = { type: "loading", message_id: "a1" };
+  FakeSocket.last.accept().say(loading).say(piece(1, "a")).say(loading);
+  expect(chat.log.expected).toBeNull();
+  FakeSocket.last.say({ ...done(STEP), prev: 1 }).say(loading);
+  expect(chat.answering).toBe(false);
+});
+
+test("an answer that has ended stands where the log has it", () => {
+  const chat = newChat();
+  chat.open(null);
+  FakeSocket.last.accept().say(piece(1, "answer"));
+  FakeSocket.last.say({ type: "user_message", message_id: "o", seq: STEP, prev: 1, content: "theirs", sender: "user" });
+  expect(texts(chat)).toEqual(["answer", "theirs"]);
+  chat.say("not acknowledged");
+  FakeSocket.last.say({ ...done(2 * STEP), prev: STEP });
+  expect(texts(chat)).toEqual(["theirs", "answer", "not acknowledged"]);
+});
+
+test("draining: both sockets tell of the same answer, and it is here once", async () => {
+  const chat = newChat();
+  chat.open(null);
+  const old = FakeSocket.last.accept().say({ type: "loading", message_id: "a1" }).say(piece(1, "It "));
+  old.say({ type: "notification", metadata: { event: "drain", retry_after: "100" } });
+  await settle(100);
+  const next = FakeSocket.last;
+  expect([next.query.get("lastSeq"), next.query.get("client")]).toEqual(["1", old.query.get("client")]);
+  chat.say("sent on the old one");
+  old.say(piece(2, "goes ")).say(piece(3, "on "));
+  next.accept({ seq: 1, metadata: { resumed: "true" } });
+  expect(sentIds(next)).toEqual(sentIds(old));
+  next.say(piece(4, "goes on and ", { prev: 1 })).say(piece(5, "on"));
+  next.say({ type: "ack", message_id: sentIds(old)[0]!, seq: STEP, prev: 5 });
+  expect(texts(chat)).toEqual(["It goes on and on", "sent on the old one"]);
+  expect(chat.log.messages[0]?.generation).toBe(0);
+});
+
+test("what is shown stays until the conversation has been read again", async () => {
+  histories.s1 = history("s1", 3);
+  const chat = newChat();
+  chat.open("s1");
+  FakeSocket.last.accept({ seq: 3 * STEP });
+  await settle();
+  FakeSocket.last.say(piece(3 * STEP + 1, "half an "));
+  FakeSocket.last.end();
+  await settle(1_000);
+  const later = history("s1", 2);
+  histories.s1 = undefined!;
+  FakeSocket.last.accept({ seq: 2 * STEP, metadata: { resumed: "false", reason: "unknown" } });
+  await settle();
+  expect(chat.reading).toBe("failed");
+  expect(texts(chat)).toEqual(["text 1", "text 2", "text 3", "half an "]);
+  FakeSocket.last.say({ type: "loading", message_id: "a1" }).say(piece(2 * STEP + 1, "half an answer"));
+  expect(texts(chat).at(-1)).toBe("half an answer");
+  histories.s1 = later;
+  await settle(2_000);
+  expect(texts(chat)).toEqual(["text 1", "text 2", "half an answer"]);
+  expect(chat.log.messages.map(({ generation }) => generation)).toEqual([0, 0, 0]);
+});
+
+test("a history that the broken line kept from coming is read after the reconnect", async () => {
+  const chat = newChat();
+  chat.open("s1");
+  FakeSocket.last.accept({ seq: STEP });
+  await settle();
+  expect(chat.reading).toBe("failed");
+  FakeSocket.last.end();
+  await settle(400);
+  histories.s1 = history("s1", 1);
+  FakeSocket.last.accept({ seq: STEP, metadata: { resumed: "true" } });
+  await settle();
+  expect([chat.reading, texts(chat)]).toEqual(["read", ["text 1"]]);
+});
+
+test("the history of a conversation that was left is not shown in the next one", async () => {
+  const answers: ((history: History) => void)[] = [];
+  const chat = newChat(undefined, () => new Promise((resolve) => answers.push(resolve)));
+  chat.open("s1");
+  FakeSocket.last.accept({ seq: STEP });
+  chat.open("s2");
+  FakeSocket.last.accept({ session_id: "s2", seq: STEP });
+  answers[0]!(history("s1", 1));
+  await settle();
+  expect([chat.reading, texts(chat)]).toEqual(["reading", []]);
+  answers[1]!(history("s2", 2));
+  await settle();
+  expect(texts(chat)).toEqual(["text 1", "text 2"]);
 });
 
 test("what was heard before is not heard again", () => {
@@ -276,6 +388,35 @@ test("a command without a connection is refused and not kept", () => {
   chat.askForHelp();
   expect(chat.problem).toBe("UNREACHABLE");
   expect(FakeSocket.last.accept().sent).toEqual([]);
+});
+
+test("a model that could not be chosen is not shown as chosen", async () => {
+  const chat = newChat();
+  chat.open(null);
+  const first = FakeSocket.last.accept({ metadata: { resumed: "false", model_id: "small" } });
+  chat.selectModel("large");
+  expect(chat.modelId).toBe("large");
+  const [id] = sentIds(first, "model_select");
+  first.say({ type: "error", message_id: id!, error: { code: "NOT_FOUND", message: "" } });
+  expect([chat.modelId, chat.problem]).toEqual(["small", "NOT_FOUND"]);
+  first.end();
+  chat.selectModel("large");
+  expect([chat.modelId, chat.problem]).toEqual(["small", "UNREACHABLE"]);
+  await settle(1_000);
+  expect(FakeSocket.last.accept({ metadata: { resumed: "true", model_id: "small" } }).sent).toEqual([]);
+});
+
+test("a chosen model stays chosen while the choice is on its way, over a reconnect too", async () => {
+  const chat = newChat();
+  chat.open(null);
+  const first = FakeSocket.last.accept({ metadata: { resumed: "false", model_id: "small" } });
+  chat.selectModel("large");
+  first.end();
+  await settle(1_000);
+  const second = FakeSocket.last.accept({ metadata: { resumed: "true", model_id: "small" } });
+  expect([chat.modelId, sentIds(second, "model_select")]).toEqual(["large", sentIds(first, "model_select")]);
+  second.say({ type: "ack", message_id: sentIds(second, "model_select")[0]!, seq: STEP, prev: 0 });
+  expect([chat.modelId, chat.facts.modelId]).toEqual(["large", "large"]);
 });
 
 test("stop names the running answer", () => {

@@ -7,6 +7,7 @@ import { chooseLanguage, locale, t } from "../src/i18n/locale";
 import { ago, day } from "../src/i18n/times";
 import { filename } from "../src/ui/browser";
 import { parseRoute, sessionPath } from "../src/ui/routes";
+import { onWake } from "../src/ui/wake";
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => {
@@ -56,6 +57,21 @@ test.each([
 
 test("a session's path leads back to it", () => {
   expect(parseRoute(`/p/${sessionPath("a/ü?#")}`, "/p/")).toEqual({ view: "chat", sessionId: "a/ü?#" });
+});
+
+test.each<[string, (page: Window) => unknown]>([
+  ["is shown again", (page) => page.document.dispatchEvent(new Event("visibilitychange"))],
+  ["is thawed", (page) => page.document.dispatchEvent(new Event("resume"))],
+  ["comes from the history's cache", (page) => page.dispatchEvent(new PageTransitionEvent("pageshow", { persisted: true }))],
+  ["has slept with its machine", () => vi.setSystemTime(Date.now() + 60_000)],
+])("a page that %s looks after its connection at once", async (_, wake) => {
+  const awake = vi.fn();
+  onWake(window, awake);
+  await vi.advanceTimersByTimeAsync(120_000);
+  expect(awake).not.toHaveBeenCalled();
+  wake(window);
+  await vi.advanceTimersByTimeAsync(5_000);
+  expect(awake).toHaveBeenCalledOnce();
 });
 
 test("a file is named after the conversation, in any script", () => {

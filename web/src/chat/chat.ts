@@ -1,3 +1,4 @@
+import type { History } from "../api";
 import { Connection, type ConnectionEvents, type LinkState, type Place } from "../wire/connection";
 import { newId, type Frame, type Model } from "../wire/frames";
 import { Facts } from "./facts";
@@ -5,10 +6,8 @@ import { Log } from "./log";
 import { unsent, type Message } from "./message";
 import { Outbox, type Unsent } from "./outbox";
 import type { ChatParts } from "./parts";
+import { Reader, type Reading } from "./reader";
 import { Typing } from "./typing";
-
-/** History: being read, here, or unreadable. */
-export type Reading = "reading" | "read" | "failed";
 
 /** After so many gaps without progress between them, the whole conversation is read again. */
 const GAPS = 3;
@@ -19,7 +18,6 @@ export class Chat implements ConnectionEvents {
   facts = new Facts();
   sessionId: string | null = null;
   models: Model[] = [];
-  reading: Reading = "reading";
   /** the last refusal that no message shows */
   problem: string | null = null;
 
@@ -28,6 +26,7 @@ export class Chat implements ConnectionEvents {
   private readonly connection: Connection;
   private readonly outbox: Outbox;
   private readonly typing: Typing;
+  private readonly reader: Reader;
   private gaps = 0;
   private told = false;
   private loadingEarlier = false;
@@ -36,16 +35,34 @@ export class Chat implements ConnectionEvents {
   constructor(private readonly parts: ChatParts) {
     this.outbox = new Outbox(parts.store, `chatbox.unsent.${parts.userId}`);
     this.typing = new Typing(() => this.touch());
-    const around = { ...parts.around, place: () => this.place(), probe: () => parts.api.probe(), client: () => this.client };
-    this.connection = new Connection(around, this);
+    this.reader = new Reader(parts.api, parts.around.random, () => this.touch());
+    this.connection = new Connection(
+      {
+        ...parts.around,
+        place: () => this.place(),
+        waiting: () => this.answering || this.unacknowledged.length > 0,
+        probe: () => parts.api.probe(),
+        client: () => this.client,
+      },
+      this,
+    );
   }
 
   get link(): LinkState {
     return this.connection.state;
   }
 
+  get reading(): Reading {
+    return this.reader.state;
+  }
+
   get othersType(): boolean {
     return this.typing.active;
+  }
+
+  /** The model that answers: the one that was chosen last, also before the server has agreed. */
+  get modelId(): string | null {
+    return this.unacknowledged.findLast(({ frame }) => frame.type === "model_select")?.frame.model_id ?? this.facts.modelId;
   }
 
   /** An answer is running or announced. */
@@ -59,12 +76,13 @@ export class Chat implements ConnectionEvents {
     this.sessionId = this.problem = null;
     this.log = new Log();
     this.facts = new Facts();
-    this.become("reading");
+    this.reader.reset();
     this.connection.connect();
   }
 
   close(): void {
     for (const timer of this.timers) clearTimeout(timer);
+    this.reader.reset();
     this.typing.clear();
     this.connection.close();
   }
@@ -103,7 +121,6 @@ export class Chat implements ConnectionEvents {
   }
 
   selectModel(id: string): void {
-    this.facts.modelId = id;
     this.enqueue({ type: "model_select", model_id: id });
   }
 
@@ -138,25 +155,17 @@ export class Chat implements ConnectionEvents {
 
   async readEarlier(): Promise<void> {
     const { sessionId, log } = this;
-    if (sessionId === null || log.before === null || this.loadingEarlier) return;
+    const { before } = log;
+    if (sessionId === null || before === null || this.loadingEarlier) return;
     this.loadingEarlier = true;
-    const page = await this.parts.api.history(sessionId, log.before).catch(() => null);
+    const page = await this.parts.api.history(sessionId, before).catch(() => null);
     this.loadingEarlier = false;
-    if (page && sessionId === this.sessionId) log.prepend(page);
+    if (page && log.before === before) log.prepend(page);
     this.touch();
   }
 
   async read(): Promise<void> {
-    const id = this.sessionId;
-    if (id === null) return;
-    this.become("reading");
-    const history = await this.parts.api.history(id).catch(() => null);
-    if (id !== this.sessionId) return;
-    if (history === null) return this.become("failed");
-    if (history.epoch !== this.log.epoch) return this.startOver();
-    this.facts.read(history);
-    this.log.load(history);
-    this.become("read");
+    if (this.sessionId !== null) await this.reader.read(this.sessionId, (history) => this.take(history));
   }
 
   // What the connection tells.
@@ -179,7 +188,7 @@ export class Chat implements ConnectionEvents {
     if (frame.session_id && frame.session_id !== this.sessionId) return;
     const taken = this.log.take(frame);
     if (taken === "gap") return this.mendGap();
-    if (frame.type === "ack" && frame.message_id) this.outbox.remove(frame.message_id);
+    if (frame.type === "ack" && frame.message_id) this.acknowledged(frame.message_id);
     if (taken === "applied") this.follow(frame);
     this.touch();
   }
@@ -192,19 +201,43 @@ export class Chat implements ConnectionEvents {
     if (asked !== null && asked !== "new" && asked !== id) this.outbox.adopt(id, asked);
     this.sessionId = this.wanted = id;
     this.models = frame.models ?? [];
+    if (moved) this.leaveOther();
     this.facts.begin(frame);
     if (frame.metadata?.resumed !== "true" || this.log.epoch === null) this.startReading(frame);
-    else this.parts.activity();
+    else this.goOn();
     if (moved) this.parts.named(id, asked === "new");
-    for (const waiting of this.outbox.of(id)) this.show(waiting);
-    for (const waiting of this.outbox.of(id)) this.connection.send(waiting.frame);
+    for (const waiting of this.unacknowledged) this.showUnsent(waiting);
+    for (const waiting of this.unacknowledged) this.connection.send(waiting.frame);
     this.touch();
+  }
+
+  private leaveOther(): void {
+    this.facts = new Facts();
+    this.log.forget();
+  }
+
+  private goOn(): void {
+    if (this.reader.state === "failed") void this.read();
+    this.parts.activity();
   }
 
   private startReading(frame: Frame): void {
     this.log.restart(frame.seq ?? 0, frame.epoch ?? null);
-    if (frame.seq) void this.read();
-    else this.become("read");
+    this.reader.reset();
+    if (frame.seq) return void this.read();
+    this.log.load({ messages: [], before: null });
+    this.reader.skip();
+  }
+
+  private take(history: History): void {
+    if (history.epoch !== this.log.epoch) return this.startOver();
+    this.facts.read(history);
+    this.log.load(history);
+  }
+
+  private acknowledged(id: string): void {
+    const waiting = this.outbox.remove(id);
+    if (waiting?.frame.type === "model_select") this.facts.modelId = waiting.frame.model_id ?? null;
   }
 
   /** What a frame means beside its place in the log. */
@@ -229,7 +262,7 @@ export class Chat implements ConnectionEvents {
     // How an answer failed is said by its last piece.
     if (!error || error.code.startsWith("LLM_")) return;
     const later = error.retry_after ?? (error.code === "DATABASE_ERROR" || error.code === "SERVICE_ERROR" ? 3_000 : null);
-    const waiting = id ? this.outbox.of(this.sessionId ?? "").find((unsent) => unsent.frame.message_id === id) : undefined;
+    const waiting = this.unacknowledged.find((unsent) => unsent.frame.message_id === id);
     if (waiting && later !== null && waiting.frame.type === "user_message") return this.sendLater(waiting, later);
     if (id) this.outbox.remove(id);
     if (id && this.log.get(id)) this.log.fail(id, error.code);
@@ -239,13 +272,13 @@ export class Chat implements ConnectionEvents {
   private sendLater(waiting: Unsent, ms: number): void {
     const timer = setTimeout(() => {
       this.timers.delete(timer);
-      if (this.outbox.of(this.sessionId ?? "").includes(waiting)) this.connection.send(waiting.frame);
+      if (this.unacknowledged.includes(waiting)) this.connection.send(waiting.frame);
     }, ms);
     this.timers.add(timer);
   }
 
   private refuseAll(problem: string): void {
-    for (const { frame } of this.outbox.of(this.sessionId ?? "")) {
+    for (const { frame } of this.unacknowledged) {
       this.outbox.remove(frame.message_id);
       this.log.fail(frame.message_id, problem);
     }
@@ -261,29 +294,28 @@ export class Chat implements ConnectionEvents {
     return message_id;
   }
 
-  private show({ frame, at }: Unsent): void {
+  private showUnsent({ frame, at }: Unsent): void {
     if (frame.type === "user_message") this.log.addUnsent(unsent(frame.message_id, frame.content ?? "", at));
   }
 
   private mendGap(): void {
     if (++this.gaps > GAPS) this.startOver();
-    else this.connection.connect();
+    else this.connection.resume();
   }
 
   private startOver(): void {
     this.gaps = 0;
     this.log.epoch = null;
-    this.connection.connect();
+    this.connection.resume();
+  }
+
+  private get unacknowledged(): Unsent[] {
+    return this.outbox.of(this.sessionId ?? "");
   }
 
   private place(): Place {
     const here = this.sessionId !== null && this.log.epoch !== null;
     return { sessionId: this.wanted, epoch: here ? this.log.epoch : null, lastSeq: here ? this.log.position : null };
-  }
-
-  private become(reading: Reading): void {
-    this.reading = reading;
-    this.touch();
   }
 
   private touch(): void {

@@ -39,12 +39,13 @@ export function fromStored(stored: StoredMessage): Message {
   });
 }
 
-/** A frame that is a whole message of the log. Lines about the conversation get their frame's type as event. */
-export function fromFrame(frame: Frame): Message {
+/** A frame that is a whole message of the log, which has got to `position`. Lines about the conversation get their
+ *  frame's type as event. */
+export function fromFrame(frame: Frame, position: number): Message {
   const event = frame.metadata?.event ?? (frame.type.startsWith("admin_") ? frame.type : undefined);
   return fromStored({
     message_id: frame.message_id ?? "",
-    seq: frame.seq ?? 0,
+    seq: frame.seq ?? position,
     content: frame.content ?? "",
     timestamp: frame.timestamp ?? new Date().toISOString(),
     sender: event ? "system" : (frame.sender ?? (frame.type === "ai_response" ? "ai" : "user")),

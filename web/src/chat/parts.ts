@@ -15,7 +15,7 @@ export interface ChatParts {
   named(sessionId: string, fresh: boolean): void;
   /** the conversation has moved in the list of conversations, or changed its name */
   activity(): void;
-  around: Omit<Surroundings, "place" | "probe" | "client">;
+  around: Omit<Surroundings, "place" | "waiting" | "probe" | "client">;
   /** run soon, together with others; the page's animation frame */
   soon(run: () => void): void;
 }

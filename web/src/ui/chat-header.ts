@@ -1,5 +1,6 @@
 import { css, html, LitElement, nothing, type TemplateResult } from "lit";
 import { customElement, property } from "lit/decorators.js";
+import { live } from "lit/directives/live.js";
 import type { Session } from "../api";
 import type { Chat } from "../chat/chat";
 import { Localized, t } from "../i18n/locale";
@@ -139,11 +140,11 @@ export class ChatHeader extends LitElement {
   }
 
   private renderModels(): TemplateResult | typeof nothing {
-    const { models, facts } = this.chat;
+    const { models, modelId } = this.chat;
     if (models.length < 2) return nothing;
-    const chosen = facts.modelId ?? models[0]?.id;
+    const chosen = modelId ?? models[0]?.id;
     return html`<select aria-label=${t("model")} @change=${this.onModel}>
-      ${models.map(({ id, name }) => html`<option value=${id} ?selected=${id === chosen}>${name}</option>`)}
+      ${models.map(({ id, name }) => html`<option value=${id} .selected=${live(id === chosen)}>${name}</option>`)}
     </select>`;
   }
 
@@ -154,7 +155,6 @@ export class ChatHeader extends LitElement {
     const label = asked ? t("helpCancel") : t("help");
     return html`<button
       class="help ${asked ? "asked" : ""}"
-      
       aria-label=${label}
       title=${label}
       @click=${() => (asked ? this.chat.cancelHelp() : this.chat.askForHelp())}

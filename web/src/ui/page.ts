@@ -7,6 +7,7 @@ import { Origins } from "../token/origins";
 import { TokenSource } from "../token/source";
 import { Backoff } from "../wire/backoff";
 import { soon } from "./browser";
+import { onWake } from "./wake";
 
 /** `start`: settings are being read. `unreachable`: nothing answers. `signin`: nobody has given a token. */
 export type Stage = "start" | "unreachable" | "signin" | "ready";
@@ -19,7 +20,8 @@ export interface PageEvents {
   removed(sessionId: string): void;
 }
 
-const HEARTBEAT = { every: 20_000, patience: 10_000 };
+/** A dead line is found within 30 s, within 15 s by those who wait for something. */
+const HEARTBEAT = { every: 20_000, waiting: 5_000, patience: 10_000 };
 
 /** What one loaded page has: its settings, its token and, with one, the user's chat and conversations. */
 export class Page {
@@ -103,8 +105,7 @@ export class Page {
     window.addEventListener("online", () => this.chat?.network(true));
     window.addEventListener("offline", () => this.chat?.network(false));
     window.addEventListener("pagehide", () => this.sessions?.removeNow());
-    document.addEventListener("visibilitychange", () => {
-      if (document.hidden) return;
+    onWake(window, () => {
       this.chat?.look();
       this.sessions?.refresh();
     });

@@ -24,6 +24,8 @@ export interface Surroundings {
   url(place: Place, client: string): string;
   token(): string | null;
   place(): Place;
+  /** whether the reader waits for something: then a dead line is looked for sooner */
+  waiting(): boolean;
   /** what `GET sessions?limit=1` says; null when nothing answers */
   probe(): Promise<Probe | null>;
   client(): string;
@@ -40,41 +42,60 @@ export interface ConnectionEvents {
   lost(code: number): void;
 }
 
-/** A socket that lived this long counts as a success: the next wait is short again. */
+/** A socket that lived this long counts as a success: the next wait is short again. To come back without any wait is
+ *  allowed once in this time. */
 const LIVED = 5_000;
 const PROBE_PATIENCE = 4_000;
+/** Close code of a socket whose successor is attached already: its first word is on the way. */
+const REPLACED = 4409;
 
-/** Keeps one socket to the server and comes back when it is lost. What was missed is the conversation's business. */
+/**
+ * Keeps one socket to the server and comes back when it is lost. What was missed is the conversation's business.
+ *
+ * When a server drains there are two for a moment: the old one is heard until its successor has said its first word.
+ */
 export class Connection implements LineEvents {
   private line: Line | null = null;
   private successor: Line | null = null;
-  /** What the old socket says while its successor is being opened: the successor repeats it. */
-  private held: Frame[] | null = null;
+  /** the line that has said its first word */
+  private greeted: Line | null = null;
   private timer: ReturnType<typeof setTimeout> | undefined;
-  private drainTimer: ReturnType<typeof setTimeout> | undefined;
+  private moveTimer: ReturnType<typeof setTimeout> | undefined;
   private openedAt = Infinity;
-  /** the line that closed last had been of use */
-  private lived = false;
+  private hurriedAt = -Infinity;
   private current: LinkState = { is: "connecting" };
   private offline = false;
   private readonly backoff: Backoff;
+  private readonly moveBackoff: Backoff;
 
   constructor(
     private readonly around: Surroundings,
     private readonly events: ConnectionEvents,
   ) {
     this.backoff = new Backoff(around.random);
+    this.moveBackoff = new Backoff(around.random, 1_000, 5_000);
   }
 
   get state(): LinkState {
     return this.offline && this.current.is !== "stopped" ? { is: "offline" } : this.current;
   }
 
-  /** Open a socket now, leaving any other: at the start, for another session, after a gap, or on request. */
+  get waiting(): boolean {
+    return this.around.waiting();
+  }
+
+  /** Open a socket now, leaving any other: at the start, for another session, or on request. */
   connect(): void {
     this.leave();
     this.line = this.dial();
     if (this.line) this.become({ is: "connecting" });
+    else this.follow({ act: "token" });
+  }
+
+  /** Something is missing: come back and let the server repeat it. */
+  resume(): void {
+    this.leave();
+    this.hurry();
   }
 
   /** Leave for good. */
@@ -84,7 +105,7 @@ export class Connection implements LineEvents {
 
   /** False before the first frame has come, and without a line; the frame is not kept. */
   send(frame: Frame): boolean {
-    return this.current.is === "open" && (this.line?.send(frame) ?? false);
+    return this.line !== null && this.line === this.greeted && this.line.send(frame);
   }
 
   /** A new token is there: use it, or tell the server. */
@@ -105,44 +126,43 @@ export class Connection implements LineEvents {
     else if (this.current.is === "waiting") this.connect();
   }
 
+  // What the lines tell.
+
   frame(line: Line, frame: Frame): void {
     if (line === this.successor && frame.type === "connection_status") this.promote();
-    if (line !== this.line) return;
-    if (this.held) this.held.push(frame);
-    else this.deliver(frame);
+    if (line === this.line) this.deliver(frame);
   }
 
   closed(line: Line, code: number, opened: boolean): void {
     if (line === this.successor) return this.keepOld();
     if (line !== this.line) return;
-    if (this.successor) {
-      this.promote();
-      return this.become({ is: "connecting" });
-    }
     this.line = null;
     this.events.lost(code);
-    this.lived = Date.now() - this.openedAt > LIVED;
+    const verdict = afterClose(code);
+    if (this.successor && (verdict.act === "now" || verdict.act === "retry")) {
+      this.promote();
+      return code === REPLACED ? undefined : this.become({ is: "connecting" });
+    }
+    this.leave();
+    if (Date.now() - this.openedAt > LIVED) this.backoff.reset();
     this.openedAt = Infinity;
-    if (this.lived) this.backoff.reset();
-    if (opened) this.follow(afterClose(code));
+    if (opened) this.follow(verdict);
     else void this.ask();
   }
 
   private deliver(frame: Frame): void {
     if (frame.type === "connection_status") {
+      this.greeted = this.line;
       this.openedAt = Date.now();
       this.become({ is: "open" });
     }
-    if (frame.type === "notification" && frame.metadata?.event === "drain") this.prepareSuccessor(frame);
+    if (frame.type === "notification" && frame.metadata?.event === "drain") this.moveIn(hintOf(frame));
     this.events.frame(frame);
   }
 
   private dial(): Line | null {
     const token = this.around.token();
-    if (token === null) {
-      this.follow({ act: "token" });
-      return null;
-    }
+    if (token === null) return null;
     const url = this.around.url(this.around.place(), this.around.client());
     return new Line(url, ["chatbox.v1", `bearer.${token}`], this, this.around.heartbeat, this.around.open);
   }
@@ -156,7 +176,7 @@ export class Connection implements LineEvents {
   private follow(verdict: Verdict): void {
     switch (verdict.act) {
       case "now":
-        return this.lived ? this.connect() : this.wait(this.backoff.next());
+        return this.hurry();
       case "retry":
         return this.wait(this.backoff.next());
       case "wait":
@@ -169,43 +189,52 @@ export class Connection implements LineEvents {
     }
   }
 
+  private hurry(): void {
+    const again = Date.now() - this.hurriedAt < LIVED;
+    this.hurriedAt = Date.now();
+    if (again) this.wait(this.backoff.next());
+    else this.connect();
+  }
+
   private wait(ms: number): void {
     this.timer = setTimeout(() => this.connect(), ms);
     this.become({ is: "waiting", until: Date.now() + ms });
   }
 
-  private prepareSuccessor(frame: Frame): void {
-    const spread = frame.error?.retry_after ?? Number(frame.metadata?.retry_after ?? 0);
-    clearTimeout(this.drainTimer);
-    this.drainTimer = setTimeout(() => {
-      this.held = [];
-      this.successor = this.dial();
-      if (!this.successor) this.keepOld();
-    }, spread * 0.8 * this.around.random());
+  // Moving to another server before this one closes.
+
+  private moveIn(ms: number): void {
+    clearTimeout(this.moveTimer);
+    this.moveTimer = setTimeout(() => (this.successor ??= this.dial()), ms);
   }
 
   private promote(): void {
     this.line?.drop();
     this.line = this.successor;
-    this.successor = this.held = null;
+    this.successor = null;
+    this.moveBackoff.reset();
   }
 
+  /** The successor was refused, as by a server that restarts alone: the old one may last until another try succeeds. */
   private keepOld(): void {
-    const held = this.held ?? [];
-    this.successor = this.held = null;
-    for (const frame of held) this.deliver(frame);
+    this.successor = null;
+    this.moveIn(this.moveBackoff.next());
   }
 
   private leave(): void {
     clearTimeout(this.timer);
-    clearTimeout(this.drainTimer);
+    clearTimeout(this.moveTimer);
     this.line?.drop();
     this.successor?.drop();
-    this.line = this.successor = this.held = null;
+    this.line = this.successor = null;
   }
 
   private become(state: LinkState): void {
     this.current = state;
     this.events.state(this.state);
   }
+}
+
+function hintOf({ metadata }: Frame): number {
+  return Math.max(0, Number(metadata?.retry_after)) || 0;
 }

@@ -1,15 +1,20 @@
 import { parseFrame, type Frame } from "./frames";
 
 export interface LineEvents {
+  /** the reader waits for something, so silence is suspicious sooner */
+  readonly waiting: boolean;
   frame(line: Line, frame: Frame): void;
   /** `opened` is false when the handshake failed. Called once; never after `drop`. */
   closed(line: Line, code: number, opened: boolean): void;
 }
 
+/** All in ms. A dead line is found within a silence and the patience. */
 export interface Heartbeat {
-  /** silence after which a ping is sent, ms */
+  /** silence after which a ping is sent */
   every: number;
-  /** how long an answer may take, ms */
+  /** the same while the reader waits for something */
+  waiting: number;
+  /** how long an answer may take */
   patience: number;
 }
 
@@ -21,8 +26,11 @@ const ABNORMAL = 1006;
 export class Line {
   private readonly socket: WebSocket;
   private timer: ReturnType<typeof setTimeout> | undefined;
+  /** when `timer` is due, in the time of `performance.now` */
+  private due = 0;
   private opened = false;
   private dropped = false;
+  private pinged = false;
 
   constructor(
     url: string,
@@ -45,12 +53,16 @@ export class Line {
   send(frame: Frame): boolean {
     if (!this.isOpen) return false;
     this.socket.send(JSON.stringify(frame));
+    if (frame.message_id && !this.pinged) this.hasten(this.heartbeat.waiting);
     return true;
   }
 
   /** Find out soon whether the other side is still there. */
   probe(patience = this.heartbeat.patience): void {
-    if (this.send({ type: "ping" })) this.expectWithin(patience);
+    if (this.pinged && this.due <= performance.now() + patience) return;
+    if (!this.send({ type: "ping" })) return;
+    this.pinged = true;
+    this.expectWithin(patience);
   }
 
   /** Close without telling `events`. */
@@ -67,19 +79,30 @@ export class Line {
   }
 
   private onMessage(event: MessageEvent): void {
-    this.listen();
+    this.pinged = false;
     const frame = parseFrame(event.data);
     if (frame && frame.type !== "pong") this.events.frame(this, frame);
+    if (!this.dropped) this.listen();
   }
 
   private listen(): void {
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.probe(), this.heartbeat.every);
+    const { every, waiting } = this.heartbeat;
+    this.within(this.events.waiting ? waiting : every, () => this.probe());
+  }
+
+  /** An answer is due to what was sent. */
+  private hasten(ms: number): void {
+    if (this.due > performance.now() + ms) this.within(ms, () => this.probe());
   }
 
   private expectWithin(ms: number): void {
+    this.within(ms, () => this.end(ABNORMAL));
+  }
+
+  private within(ms: number, then: () => void): void {
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.end(ABNORMAL), ms);
+    this.due = performance.now() + ms;
+    this.timer = setTimeout(then, ms);
   }
 
   private end(code: number): void {
