@@ -6,13 +6,15 @@ from contextlib import nullcontext
 import pytest
 
 from chatbox.allowance import Allowance
+from chatbox.backplane.memory import MemoryBackplane, MemoryBus
 from chatbox.errors import Conflict, NotFound, StorageBusy, TooMany
-from chatbox.hub import Position
+from chatbox.hub import Hub, Position
 from chatbox.llm.base import End, Piece
 from chatbox.protocol import (
     AskHelp,
     Authenticate,
     CancelHelp,
+    Close,
     Ping,
     Regenerate,
     Say,
@@ -26,7 +28,7 @@ from chatbox.sessions import NEW
 from chatbox.storage.base import SessionQuery
 from chatbox.storage.memory import MemoryStorage
 from tests.mutants import found
-from tests.world import Ear, Failing, Scripted, Yielding, encrypted, principal, world
+from tests.world import Around, Ear, Failing, Scripted, Yielding, encrypted, principal, world
 
 
 @pytest.fixture
@@ -137,7 +139,7 @@ async def test_after_reconnect_timeout_a_new_session_begins_and_the_old_one_is_e
         await here.quiet()
         assert (await here.enter()).session_id == ear.session_id
         for listener in list(here.hub.room(ear.session_id).listeners.values()):
-            here.leave(listener)
+            await here.leave(listener)
         assert (await here.enter()).session_id != ear.session_id
         assert not (await here.storage.get(ear.session_id)).is_active
 
@@ -512,6 +514,7 @@ async def test_deleting_stops_the_answer_and_is_final():
 async def test_a_share_token_is_one_until_it_is_revoked_also_when_asked_for_at_once(here):
     ear = await here.enter()
     await here.say(ear, "hi")
+    await here.quiet()
     session = await here.storage.get(ear.session_id)
     tokens = await asyncio.gather(*[here.sessions.share(session) for _ in range(5)])
     assert len(set(tokens)) == 1
@@ -527,3 +530,98 @@ async def test_another_users_session_is_not_found(here):
     for user, name in (("bob", ear.session_id), ("ann", "unknown")):
         with pytest.raises(NotFound):
             await here.sessions.own(principal(user), name)
+
+
+# -- one socket a tab --------------------------------------------------------------------------------------------------
+
+
+async def tab(here, client="tab", user="ann", session_id=""):
+    """A socket of this tab that has attached."""
+    ear = Ear()
+    ear.client = client
+    await here.chat.attach(principal(user), ear, asked(session_id))
+    return ear
+
+
+@pytest.mark.readiness(issue=3)
+async def test_a_newer_socket_of_the_same_tab_replaces_the_older_with_its_code(here):
+    old = await tab(here)
+    new = await tab(here, session_id=old.session_id)
+    assert (old.closed, new.closed) == (Close.REPLACED, None)
+
+
+@pytest.mark.readiness(issue=3)
+async def test_a_newer_socket_replaces_the_older_on_another_replica():
+    bus = MemoryBus()
+    async with (
+        world(None, backplane=MemoryBackplane(bus)) as here,
+        world(Around(here.storage), backplane=MemoryBackplane(bus)) as there,
+    ):
+        old, other = await tab(here), await tab(here, "tab2")
+        new = await tab(there, session_id=old.session_id)
+        assert new.session_id == old.session_id
+        assert (old.closed, other.closed, new.closed) == (Close.REPLACED, None, None)
+
+
+@pytest.mark.parametrize("other", [{"client": "tab2"}, {"session_id": NEW}, {"user": "bob"}, {"client": ""}])
+async def test_nothing_else_replaces_a_socket(here, other):
+    old = await tab(here)
+    await here.say(old, "hi")
+    newer = await tab(here, **other)
+    await here.quiet()
+    assert (old.closed, newer.closed) == (None, None)
+
+
+async def test_sockets_that_name_no_tab_replace_nobody(here):
+    first = await tab(here, "")
+    await tab(here, "", session_id=first.session_id)
+    assert first.closed is None
+
+
+async def late_cleanup_keeps_the_newer_socket(here):
+    old = await tab(here)
+    new = await tab(here)
+    await here.leave(old)
+    await here.leave(old)
+    await here.say(new, "hi")
+    await new.done()
+    newest = await tab(here)
+    assert (new.closed, newest.closed, new.copy.broken) == (Close.REPLACED, None, [])
+
+
+@pytest.mark.readiness(issue=3)
+async def test_the_late_clean_up_of_a_replaced_socket_does_not_remove_the_new_one(here):
+    await late_cleanup_keeps_the_newer_socket(here)
+
+
+class CleanupWithoutCompare(Hub):
+    """The defect of old: whoever leaves removes whatever is registered under its name."""
+
+    def leave(self, session_id, listener):
+        for other in list(self.room(session_id).listeners.values()):
+            if other.client == listener.client:
+                super().leave(session_id, other)
+
+
+@pytest.mark.readiness(issue=3)
+async def test_a_clean_up_that_does_not_compare_would_be_found():
+    async with world(hub=CleanupWithoutCompare) as here:
+        with found():
+            async with asyncio.timeout(0.5):
+                await late_cleanup_keeps_the_newer_socket(here)
+
+
+async def test_of_two_sockets_that_a_tab_opens_at_once_one_stays():
+    """However the store's answers to the one and to the other lie in time."""
+    for delay in range(60):
+        async with world(Yielding(MemoryStorage())) as here:
+            first = await tab(here, "another")
+            await here.say(first, "hi")
+            await here.quiet()
+            await here.leave(first)
+            await here.hub.evict(first.session_id)
+            attaching = asyncio.create_task(tab(here))
+            for _ in range(delay):
+                await asyncio.sleep(0)
+            both = [await tab(here), await attaching]
+            assert sorted(ear.closed is None for ear in both) == [False, True], f"begun {delay} steps later"

@@ -1,25 +1,31 @@
-"""The registry of open sockets: limits, replacement, draining."""
+"""The registry of open sockets: limits, draining."""
 
 import asyncio
 import time
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
+from itertools import count as numbers
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatbox.connections import COME_BACK, Connections, Socket
+from chatbox.backplane.base import Pool
+from chatbox.backplane.memory import MemoryQuotas
+from chatbox.connections import COME_BACK, SOCKETS, Connections, Socket
 from chatbox.errors import TooManyConnections, Unavailable
 from chatbox.metrics import Metrics
 from chatbox.protocol import Close
 from tests import mutants
 
+ids = numbers()
+
 
 class OpenSocket(Socket):
-    """A socket that keeps what it was told; ``leave`` plays its reader's end."""
+    """A socket that keeps what it was told."""
 
-    def __init__(self, user_id="u", session_id="s", client="", missed_ping=False):
-        self.user_id, self.session_id, self.client = user_id, session_id, client
+    def __init__(self, user_id="u", missed_ping=False):
+        self.id = f"socket {next(ids)}"
+        self.user_id = user_id
         self.silent = missed_ping
         self.closed_with = None
         self.aborted = False
@@ -42,122 +48,148 @@ class OpenSocket(Socket):
         return 3
 
 
-def registry(limit=100, user_limit=10):
-    return Connections(limit, user_limit, Metrics())
+def shared(user_limit):
+    return MemoryQuotas({}, {SOCKETS: Pool(user_limit)})
 
 
-def entered(connections, socket):
-    socket.stay = ExitStack()
-    socket.stay.enter_context(connections.enter(socket))
-    connections.settle(socket)
-    return socket.stay.close
+def registry(limit=1000, user_limit=1000, kind=Connections):
+    return kind(limit, shared(user_limit), Metrics())
 
 
-def test_a_user_has_at_most_so_many_sockets():
+async def entered(connections, socket=None):
+    """A socket comes in; what is returned plays its reader's end."""
+    socket = socket or OpenSocket()
+    async with AsyncExitStack() as stay:
+        await stay.enter_async_context(connections.place(socket.user_id, socket.id))
+        stay.enter_context(connections.enter(socket))
+        socket.stay = stay.pop_all()
+    return socket.stay.aclose
+
+
+async def is_welcome(connections, user_id="u"):
+    leave = await entered(connections, OpenSocket(user_id))
+    await leave()
+
+
+async def test_a_user_has_at_most_so_many_sockets():
     connections = registry(user_limit=2)
-    leave = entered(connections, OpenSocket())
-    entered(connections, OpenSocket())
+    leave = await entered(connections)
+    await entered(connections)
     with pytest.raises(TooManyConnections) as caught:
-        connections.admit("u")
+        await entered(connections)
     assert caught.value.retry_after
-    connections.admit("another")
-    leave()
-    connections.admit("u")
+    await is_welcome(connections, "another")
+    await leave()
+    await is_welcome(connections)
 
 
-def test_a_full_server_refuses_for_a_while():
+async def test_a_users_sockets_count_wherever_they_are():
+    quotas = shared(2)
+    here, there = (Connections(100, quotas, Metrics()) for _ in range(2))
+    await entered(here)
+    leave = await entered(there)
+    for replica in (here, there):
+        with pytest.raises(TooManyConnections):
+            await entered(replica)
+    await leave()
+    await is_welcome(here)
+
+
+async def test_a_full_server_refuses_for_a_while():
     connections = registry(limit=1)
-    leave = entered(connections, OpenSocket())
+    leave = await entered(connections)
     with pytest.raises(Unavailable):
-        connections.admit("another")
-    leave()
-    connections.admit("another")
+        await entered(connections, OpenSocket("another"))
+    await leave()
+    await is_welcome(connections, "another")
 
 
-def test_sockets_that_missed_a_ping_make_room_first():
+async def test_who_is_refused_takes_no_place_and_gives_up_nobody_elses():
+    connections = registry(limit=2, user_limit=1)
+    leave = await entered(connections)
+    for _ in range(3):
+        with pytest.raises(TooManyConnections):
+            await entered(connections)
+    assert len(connections) == 1
+    await is_welcome(connections, "another")
+    await leave()
+    async with asyncio.timeout(5):
+        await connections.close_all(time.monotonic() + 60)
+
+
+async def test_sockets_that_missed_a_ping_make_room_first():
     connections = registry(user_limit=1)
     dead = OpenSocket(missed_ping=True)
-    leave = entered(connections, dead)
-    connections.admit("u")
+    leave_dead = await entered(connections, dead)
+    leave = await entered(connections)
     assert dead.aborted
-    fresh = OpenSocket()
-    entered(connections, fresh)
-    leave()
+    await leave_dead()
     assert len(connections) == 1
     with pytest.raises(TooManyConnections):
-        connections.admit("u")
+        await entered(connections)
+    await leave()
+    await is_welcome(connections)
+
+
+async def late_cleanup_keeps_the_newer_socket(kind=Connections):
+    """A dead socket made room for a newer one; its reader ends only now."""
+    connections = registry(user_limit=1, kind=kind)
+    leave_dead = await entered(connections, OpenSocket(missed_ping=True))
+    newer = OpenSocket()
+    await entered(connections, newer)
+    await leave_dead()
+    connections.warn()
+    assert len(newer.hints) == len(connections) == 1
+    assert await connections._quotas.members(SOCKETS, "u") == {newer.id}
 
 
 @pytest.mark.readiness(issue=3)
-def test_a_newer_socket_of_the_same_tab_replaces_the_older_with_its_code():
-    connections = registry()
-    old, new = OpenSocket(client="tab"), OpenSocket(client="tab")
-    entered(connections, old)
-    entered(connections, new)
-    assert old.closed_with == Close.REPLACED
-    assert new.closed_with is None
-
-
-@pytest.mark.parametrize("other", [{"client": "tab2"}, {"session_id": "s2"}, {"user_id": "u2"}, {"client": ""}])
-def test_nothing_else_replaces_a_socket(other):
-    connections = registry()
-    old = OpenSocket(client="tab")
-    entered(connections, old)
-    entered(connections, OpenSocket(**{"client": "tab"} | other))
-    assert old.closed_with is None
-
-
-def late_cleanup_keeps_the_newer_socket(make=registry):
-    connections = make()
-    old, new, newest = (OpenSocket(client="tab") for _ in range(3))
-    leave_old = entered(connections, old)
-    entered(connections, new)
-    leave_old()
-    entered(connections, newest)
-    return new.closed_with == Close.REPLACED and len(connections) == 2
-
-
-@pytest.mark.readiness(issue=3)
-def test_the_late_clean_up_of_a_replaced_socket_does_not_remove_the_new_one():
-    assert late_cleanup_keeps_the_newer_socket()
+async def test_the_late_clean_up_of_a_dropped_socket_does_not_remove_the_new_one():
+    await late_cleanup_keeps_the_newer_socket()
 
 
 class CleanupWithoutCompare(Connections):
     """The defect of old: whoever leaves removes whatever is registered under its name."""
 
     def _forget(self, socket):
-        super()._forget(socket)
-        self._clients.pop((socket.user_id, socket.session_id, socket.client), None)
+        self._by_user.pop(socket.user_id, None)
 
 
 @pytest.mark.readiness(issue=3)
-def test_a_clean_up_that_does_not_compare_would_be_found():
-    assert not late_cleanup_keeps_the_newer_socket(lambda: CleanupWithoutCompare(100, 10, Metrics()))
+async def test_a_clean_up_that_does_not_compare_would_be_found():
+    with mutants.found():
+        await late_cleanup_keeps_the_newer_socket(CleanupWithoutCompare)
 
 
 @pytest.mark.readiness(issue=3)
-@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["a", "b", ""]), st.integers(0, 5)), max_size=40))
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 5)), max_size=40))
 def test_after_any_coming_and_going_only_those_who_are_there_are_counted(steps):
-    connections, there = registry(), []
-    for user, client, which in steps:
-        if which and there:
-            socket, leave = there.pop(which % len(there))
-            leave()
-            leave()
-        else:
-            socket = OpenSocket(f"u{user}", client=client)
-            there.append((socket, entered(connections, socket)))
-        assert len(connections) == len(there)
-    for _, leave in there:
-        leave()
-    assert (len(connections), connections._by_user, connections._clients) == (0, {}, {})
+    async def play():
+        connections, there = registry(), []
+        for user, which in steps:
+            if which and there:
+                _, leave = there.pop(which % len(there))
+                await leave()
+                await leave()
+            else:
+                socket = OpenSocket(f"u{user}")
+                there.append((socket, await entered(connections, socket)))
+            assert len(connections) == len(there)
+            for one in range(3):
+                own = {socket.id for socket, _ in there if socket.user_id == f"u{one}"}
+                assert await connections._quotas.members(SOCKETS, f"u{one}") == own
+        for _, leave in there:
+            await leave()
+        assert (len(connections), connections._by_user, connections._quotas._pools[SOCKETS]._keys) == (0, {}, {})
+
+    asyncio.run(play())
 
 
-def test_a_tick_reaches_every_socket_and_counts_what_they_sent():
+async def test_a_tick_reaches_every_socket_and_counts_what_they_sent():
     metrics = Metrics()
-    connections = Connections(10, 10, metrics)
-    entered(connections, OpenSocket())
-    entered(connections, OpenSocket("v"))
+    connections = Connections(10, shared(10), metrics)
+    await entered(connections)
+    await entered(connections, OpenSocket("v"))
     connections.tick()
     assert b"chatbox_messages_sent_total 6.0" in metrics.render()
 
@@ -167,7 +199,7 @@ async def test_the_clock_ticks_until_it_is_cancelled(monkeypatch):
     connections, ticked = registry(), asyncio.Event()
     socket = OpenSocket()
     socket.tick = lambda now: ticked.set() or 0
-    entered(connections, socket)
+    await entered(connections, socket)
     task = asyncio.create_task(connections.run())
     async with asyncio.timeout(5):
         await ticked.wait()
@@ -176,40 +208,69 @@ async def test_the_clock_ticks_until_it_is_cancelled(monkeypatch):
     assert task.cancelled()
 
 
-def test_draining_refuses_new_sockets_and_spreads_the_return_of_the_others():
-    connections = registry(limit=1000, user_limit=1000)
+async def test_draining_refuses_new_sockets_and_spreads_the_return_of_the_others():
+    connections = registry()
     sockets = [OpenSocket() for _ in range(200)]
     for socket in sockets:
-        entered(connections, socket)
+        await entered(connections, socket)
     connections.warn()
     with pytest.raises(Unavailable):
-        connections.admit("u")
+        await entered(connections)
     waits = [int(metadata["retry_after"]) for socket in sockets for event, metadata in socket.hints if event == "drain"]
     assert len(waits) == 200
     assert all(0 <= wait < COME_BACK for wait in waits)
     assert len(set(waits)) > 50
 
 
+class SlowQuotas(MemoryQuotas):
+    """Takes its time for whoever wants to become a member."""
+
+    def __init__(self, gate):
+        super().__init__({}, {SOCKETS: Pool()})
+        self.asked, self.gate = asyncio.Event(), gate
+
+    async def enter(self, pool, key, member):
+        self.asked.set()
+        await self.gate.wait()
+        return await super().enter(pool, key, member)
+
+
+async def test_a_socket_on_its_way_in_when_draining_begins_is_refused_too():
+    quotas = SlowQuotas(asyncio.Event())
+    connections = Connections(100, quotas, Metrics())
+    entering = asyncio.create_task(entered(connections))
+    await quotas.asked.wait()
+    connections.warn()
+    quotas.gate.set()
+    with pytest.raises(Unavailable):
+        await entering
+    assert (len(connections), await quotas.members(SOCKETS, "u")) == (0, set())
+
+
 class Crowd:
     """Sockets of one registry whose clients leave together: when each of them has been told to."""
 
-    def __init__(self, connections, count):
-        self.sockets = [OpenSocket() for _ in range(count)]
-        self.leave = [entered(connections, socket) for socket in self.sockets]
-        for socket in self.sockets:
+    def __init__(self, sockets, readers):
+        self.sockets, self.readers = sockets, readers
+        self.leaving = []
+        for socket in sockets:
             socket.close = lambda code, reason, socket=socket: self.told(socket, code)
+
+    @classmethod
+    async def of(cls, connections, count):
+        sockets = [OpenSocket() for _ in range(count)]
+        return cls(sockets, [await entered(connections, socket) for socket in sockets])
 
     def told(self, socket, code):
         socket.closed_with = code
         if all(other.closed_with for other in self.sockets):
-            for leave in self.leave:
-                leave()
+            self.leaving = [asyncio.ensure_future(leave()) for leave in self.readers]
 
 
 async def check_side_by_side(count, make=registry):
     """All sockets are told before any has left, and nothing waits any longer than for the last of them."""
     connections = make()
-    crowd = Crowd(connections, count)
+    crowd = await Crowd.of(connections, count)
     async with asyncio.timeout(30):
         await connections.close_all(time.monotonic() + 60)
     assert len(connections) == 0
@@ -221,7 +282,7 @@ async def check_deadline(count, seconds, make=registry, patience=10):
     connections = make()
     sockets = [OpenSocket() for _ in range(count)]
     for socket in sockets:
-        entered(connections, socket)
+        await entered(connections, socket)
     async with asyncio.timeout(patience):
         await connections.close_all(time.monotonic() + seconds)
     assert all(socket.closed_with == Close.DRAINING and socket.aborted for socket in sockets)
@@ -240,11 +301,15 @@ def test_all_sockets_are_closed_at_once_however_many_there_are(count):
 def test_closing_is_over_when_the_last_client_has_left(delays):
     async def play():
         connections = registry()
-        for delay in delays:
-            asyncio.get_running_loop().call_later(delay, entered(connections, OpenSocket()))
+        leaving = [asyncio.ensure_future(stay(delay, await entered(connections))) for delay in delays]
         async with asyncio.timeout(30):
             await connections.close_all(time.monotonic() + 60)
+            await asyncio.gather(*leaving)
         return connections
+
+    async def stay(delay, leave):
+        await asyncio.sleep(delay)
+        await leave()
 
     assert len(asyncio.run(play())) == 0
 
@@ -276,7 +341,7 @@ class DropsNobody(Connections):
 
 
 def defective(kind):
-    return lambda: kind(1000, 1000, Metrics())
+    return lambda: registry(kind=kind)
 
 
 @pytest.mark.readiness(issue=15)

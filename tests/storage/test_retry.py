@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stamina import _core
 
-from chatbox.backplane.memory import MemoryBackplane
+from chatbox.backplane.memory import MemoryBackplane, MemoryQuotas
 from chatbox.draft import ReplyLimits
 from chatbox.errors import Fenced, NotFound, StorageBusy, StorageCorrupt, StorageError, StorageLocked
+from chatbox.hub import Hub
 from chatbox.metrics import Metrics
 from chatbox.reply import MAX_WAIT, Replies
 from chatbox.session import Change, Entry
@@ -50,7 +51,9 @@ class Hiccups(MemoryStorage):
 
 async def by_the_service(storage: Storage, message: Entry) -> Appended:
     """As an answer is stored."""
-    replies = Replies(storage, MemoryBackplane({}), {}, ReplyLimits(), Metrics(), Tasks())
+    backplane, quotas, tasks = MemoryBackplane(), MemoryQuotas({}, {}), Tasks()
+    hub = Hub(storage, backplane, tasks)
+    replies = Replies(storage, backplane, quotas, hub, {}, ReplyLimits(), Metrics(), tasks)
     return await replies._append(message, Change(), fence=0)
 
 
