@@ -46,6 +46,7 @@ DEFERRED: dict[str, str] = {
     "backplane: chatbox.backplane.redis": "Redis's client is loaded only when the configuration names a Redis",
     "cli.serve: chatbox": "settings are refused, and Ctrl-C is heard, before the server's modules have been loaded",
     "jwks: aiohttp": "takes a fifth of a second to load, and most servers share a secret instead",
+    "storage: chatbox.storage.mongo": "a store is loaded only when the configuration names it",
     "storage: chatbox.storage.sqlite": "a store is loaded only when the configuration names it",
 }
 """``module: imported`` inside a function, with the reason that it can't stand at the top."""

@@ -249,7 +249,7 @@ def open_parts(config: Config) -> Parts:
         ANSWERS: Pool(),
     }
     return Parts(
-        open_storage(config.store_url),
+        open_storage(config),
         MemoryBackplane(),
         MemoryQuotas(windows, pools),
         {settings.id: open_provider(settings) for settings in config.providers},

@@ -98,7 +98,7 @@ async def _by_http(url: str, token: str, session: str, form: Format) -> AsyncIte
 async def _from_store(config: Config, user: str, session: str, form: Format) -> AsyncIterator[File]:
     write = transcript.as_json if form is Format.JSON else transcript.as_markdown
     try:
-        async with EncryptedStorage(open_storage(config.store_url), config.keyring) as storage:
+        async with EncryptedStorage(open_storage(config), config.keyring) as storage:
             async for found in _chosen(storage, user, session):
                 yield found.id, write(found, await everything(storage, found.id)).encode()
     except StorageLocked as error:

@@ -54,7 +54,7 @@ def rotate_keys(config: ConfigFile = None, dev: Dev = False) -> None:
 
 
 async def _rotate(config: Config) -> int:
-    inner = open_storage(config.store_url)
+    inner = open_storage(config)
     columns = SpinnerColumn(), TextColumn("Renewing values: {task.completed}"), TimeElapsedColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("", total=None)

@@ -1,0 +1,12 @@
+"""The store in MongoDB, for several processes at once.
+
+Read ``storage`` first: what each call does. ``ledger`` appends entries, ``states`` brings the sessions' documents up to
+their logs, ``sweep`` does that for those whose process died. ``database`` has the collections with their indexes,
+``attempts`` what is tried again, ``documents`` the way from values to documents and back, ``queries`` what is searched,
+``cells`` where sealed values lie, ``client`` how the connection is set up.
+"""
+
+from chatbox.storage.mongo.client import MongoSettings
+from chatbox.storage.mongo.storage import MongoStorage
+
+__all__ = ["MongoSettings", "MongoStorage"]

@@ -1,0 +1,156 @@
+"""The collections of the store, and their indexes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple, TypeVar
+
+import pymongo
+import stamina
+from pymongo import ASCENDING, DESCENDING, IndexModel
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.errors import DuplicateKeyError, PyMongoError
+
+from chatbox.errors import StorageError
+from chatbox.storage.mongo.attempts import Attempts, once, transient, translated
+from chatbox.storage.mongo.client import Client, Document, MongoSettings, open_client
+
+T = TypeVar("T")
+Collection = AsyncCollection[Document]
+
+VERSION = 1
+"""What the documents look like. A store of a newer version is refused."""
+
+BUILDING = 3600.0
+"""How long indexes may take to be made, in s: the first time on a store that is full."""
+
+PAUSE = 0.5
+"""The longest pause, in s, before MongoDB is asked again at the start."""
+
+ACTIVE, EMPTY, ANSWERING = "active_of_user", "empty_of_user", "answering"
+"""Indexes that queries name."""
+
+
+class Index(NamedTuple):
+    collection: str
+    name: str
+    keys: tuple[tuple[str, int], ...]
+    options: Document
+    purpose: str
+
+
+UP, DOWN = ASCENDING, DESCENDING
+
+INDEXES = (
+    Index("sessions", ACTIVE, (("user_id", UP),), {"unique": True, "partialFilterExpression": {"is_active": True}},
+          "a user has one active session"),
+    Index("sessions", EMPTY, (("user_id", UP),), {"unique": True, "partialFilterExpression": {"last_index": 0}},
+          "a user has one session without entries"),
+    Index("sessions", "of_user", (("user_id", UP), ("last_activity", DOWN), ("_id", DOWN)), {},
+          "a user's list, newest activity first"),
+    Index("sessions", "by_activity", (("last_activity", DOWN), ("_id", DOWN)), {}, "everybody's list, retention"),
+    Index("sessions", ANSWERING, (("answer_id", UP),), {"sparse": True}, "answers that run, or whose process died"),
+    Index("sessions", "share_token", (("share_token", UP),), {"sparse": True}, "a share link"),
+    Index("sessions", "share_hash", (("share_hash", UP),), {"sparse": True}, "a share link whose token is sealed"),
+    Index("messages", "place", (("session", UP), ("index", UP)), {"unique": True},
+          "one entry at each place of a log; pages of it"),
+    Index("messages", "message", (("session", UP), ("message_id", UP)), {"unique": True}, "a message is stored once"),
+    Index("messages", "texts", (("texts", UP),), {"sparse": True}, "changes whose texts can be dropped"),
+    Index("periods", "of_session", (("session", UP),), {}, "a session's periods"),
+    Index("usage", "of_day", (("user_id", UP), ("day", UP)), {}, "a user's tokens of a day"),
+    Index("usage", "expiry", (("expires", UP),), {"expireAfterSeconds": 0}, "usage is dropped after a year"),
+)  # fmt: skip
+"""Every index of the store, beside those on ``_id``. Made at the start; making one that is there does nothing."""
+
+COLLECTIONS = ("sessions", "messages", "partials", "periods", "usage", "deletions", "state")
+
+
+class Database:
+    """The collections by the names of their attributes, and operations on them, which are tried again."""
+
+    sessions: Collection
+    messages: Collection
+    partials: Collection
+    periods: Collection
+    usage: Collection
+    deletions: Collection
+    state: Collection
+
+    def __init__(self, settings: MongoSettings) -> None:
+        self._settings = settings
+        self._attempts = Attempts(settings)
+        self._client: Client = open_client(settings)
+        for name in COLLECTIONS:
+            setattr(self, name, self._client[settings.database][self.name_of(name)])
+
+    def name_of(self, collection: str) -> str:
+        """What a collection is called in MongoDB."""
+        prefix = self._settings.collection
+        return prefix if collection == "sessions" else f"{prefix}_{collection}"
+
+    async def run(self, operation: Callable[[], Awaitable[T]]) -> T:
+        """The result of an operation that may be run twice. Raises ``StorageBusy``, ``StorageError`` and, for a
+        duplicate, MongoDB's own ``DuplicateKeyError``."""
+        return await self._attempts(operation)
+
+    async def inserted(self, operation: Callable[[], Awaitable[Any]]) -> bool:
+        """Run an insert; whether it was new, or may have been: the answer to an earlier try can get lost."""
+        try:
+            await self.run(operation)
+        except DuplicateKeyError:
+            return False
+        return True
+
+    async def put(self, upsert: Callable[[], Awaitable[Any]]) -> None:
+        """Run an upsert of a document that others may make at the same time: then it is there for another try."""
+        if not await self.inserted(upsert):
+            await self.run(upsert)
+
+    async def open(self) -> None:
+        """Wait for MongoDB; make what is missing. Raises ``StorageError``."""
+        await self._reach()
+        await self._check_version()
+        for name in COLLECTIONS:
+            await self._make_indexes(name)
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def probe(self) -> None:
+        """Write something for real, and read it."""
+        await once(self.state.update_one({"_id": "probe"}, {"$inc": {"count": 1}}, upsert=True))
+        if await once(self.state.find_one({"_id": "probe"})) is None:
+            raise StorageError("MongoDB does not give back what was written")
+
+    async def _reach(self) -> None:
+        """Ask until there is an answer, for as long as the settings say."""
+        patience = self._settings.connect_timeout
+        patient = stamina.AsyncRetryingCaller(attempts=None, timeout=patience, wait_max=PAUSE).on(transient)
+        try:
+            await patient(self._client.admin.command, "ping")
+        except PyMongoError as error:
+            raise type(translated(error))(f"{translated(error)}; check STORE_URL and whether MongoDB runs") from error
+
+    async def _check_version(self) -> None:
+        await self.inserted(lambda: self.state.insert_one({"_id": "version", "number": VERSION}))
+        found = await self.run(lambda: self.state.find_one({"_id": "version"}))
+        if found and found["number"] > VERSION:
+            version = f"the database has version {found['number']}"
+            raise StorageError(f"{version}: a newer Chatbox wrote it, and this one can't read it")
+
+    async def _make_indexes(self, collection: str) -> None:
+        models = [
+            IndexModel(list(index.keys), name=index.name, **index.options)
+            for index in INDEXES
+            if index.collection == collection
+        ]
+        if not models:
+            return
+        try:
+            with pymongo.timeout(BUILDING):
+                await self.run(lambda: getattr(self, collection).create_indexes(models))
+        except DuplicateKeyError:
+            raise StorageError(
+                f"the indexes of collection {self.name_of(collection)!r} can't be made, since other data is in it; "
+                "name another one by MONGO_DATABASE or MONGO_COLLECTION"
+            ) from None
