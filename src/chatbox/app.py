@@ -20,8 +20,8 @@ from chatbox.api.guard import Guard
 from chatbox.api.middleware import LOOPBACK_HOSTS, Surroundings, answer_errors
 from chatbox.api.models import PROBLEMS
 from chatbox.auth import Authenticator, Origins
+from chatbox.backplane import open_backplane
 from chatbox.backplane.base import Backplane, Pool, Quotas, Window
-from chatbox.backplane.memory import MemoryBackplane, MemoryQuotas
 from chatbox.chat import Chat
 from chatbox.config import Config
 from chatbox.connection import ChatSocket
@@ -250,8 +250,7 @@ def open_parts(config: Config) -> Parts:
     }
     return Parts(
         open_storage(config),
-        MemoryBackplane(),
-        MemoryQuotas(windows, pools),
+        *open_backplane(config.redis_url, config.keyring, windows, pools),
         {settings.id: open_provider(settings) for settings in config.providers},
     )
 

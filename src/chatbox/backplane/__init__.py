@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 
 from chatbox.backplane.base import Backplane, Pool, Quotas, Window
 from chatbox.backplane.memory import MemoryBackplane, MemoryQuotas
@@ -11,16 +12,16 @@ from chatbox.keyring import Keyring
 
 
 def open_backplane(
-    url: str, keyring: Keyring, windows: Mapping[str, Window], pools: Mapping[str, Pool]
+    redis_url: str, keyring: Keyring, windows: Mapping[str, Window], pools: Mapping[str, Pool]
 ) -> tuple[Backplane, Quotas]:
-    """What the replicas at a Redis URL share, to be opened by ``async with``; without a URL, this process is alone.
-
-    Raises ``ConfigError``.
-    """
-    if not url:
+    """A backplane and counts over Redis, or without a URL for this process alone; to be opened by ``async with``.
+    Raises ``ConfigError``."""
+    if not redis_url:
         return MemoryBackplane(), MemoryQuotas(windows, pools)
-    try:
-        from chatbox.backplane.redis import RedisBackplane, RedisQuotas
-    except ImportError as error:
-        raise ConfigError([f"REDIS_URL: {error}; install it: pip install 'chatbox[redis]'"]) from None
-    return RedisBackplane(url, keyring), RedisQuotas(url, keyring, windows, pools)
+    if find_spec("redis") is None:
+        raise ConfigError(
+            ["REDIS_URL: the client of Redis is not installed; get it with: pip install 'chatbox[redis]'"]
+        )
+    from chatbox.backplane.redis import RedisBackplane, RedisQuotas
+
+    return RedisBackplane(redis_url, keyring), RedisQuotas(redis_url, keyring, windows, pools)
