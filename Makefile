@@ -39,9 +39,10 @@ bench: dev ## the loads and ratios of bench/, on an otherwise idle machine; ARGS
 bench-quick: dev ## a short run of each load; judges no time
 	$(VENV)/python -m bench --quick
 
-faults: dev ## faults in the disk, the network and the process
+faults: dev ## processes, disks, lines and stores that fail while people talk; SEED=7, ARGS="--only kills", ARGS=--keep
 	@tools/system-packages
-	$(PYTEST) $(wildcard tests/faults tests/*/test_faults.py tests/*/test_durability.py)
+	$(PYTEST) -q tests/faults/test_checker.py $(wildcard tests/*/test_faults.py tests/*/test_durability.py)
+	$(VENV)/python -m tests.faults $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 schedules: dev ## many interleavings of concurrent code
 	$(PYTEST) $$(grep -rl --include='test_*.py' detangle tests)

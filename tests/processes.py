@@ -13,7 +13,7 @@ import aiohttp
 
 from tests.live import SECRET
 
-OURS = re.compile(r"CHATBOX_|LLM_|JWT_|JWKS_|ENCRYPTION_|STORE_|SERVER_|ALLOWED_|CORS_|CHAT_|LOG_")
+OURS = re.compile(r"CHATBOX_|LLM_|JWT_|JWKS_|ENCRYPTION_|STORE_|SERVER_|ALLOWED_|CORS_|CHAT_|LOG_|REDIS_|MONGO_")
 
 
 def environment(folder, **settings):
@@ -35,7 +35,13 @@ async def command(*arguments, env, text=b"", patience=60):
 
 
 class Service:
-    """A server process. ``port`` is known once it listens, and kept over restarts."""
+    """A server process. ``port`` is known once it listens, and kept over restarts.
+
+    ``prefix`` is a command that runs it, ``program`` what Python is told to run.
+    """
+
+    prefix: tuple[str, ...] = ()
+    program: tuple[str, ...] = ("-m", "chatbox")
 
     def __init__(self, folder, *arguments, **settings):
         self.folder = folder
@@ -48,10 +54,9 @@ class Service:
     async def start(self, patience=60):
         self.output.write_bytes(b"")
         env = environment(self.folder, **{"SERVER_PORT": str(self.port), **self.settings})
+        command = [*self.prefix, sys.executable, *self.program, "serve", "--dev", *self.arguments]
         with self.output.open("wb") as sink:
-            self.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "chatbox", "serve", "--dev", *self.arguments, env=env, stdout=sink, stderr=sink
-            )
+            self.process = await asyncio.create_subprocess_exec(*command, env=env, stdout=sink, stderr=sink)
         async with asyncio.timeout(patience):
             while not (link := re.search(r"http://127.0.0.1:(\d+)(\S*/)#token=\S+", self.text)):
                 assert self.process.returncode is None, self.text
@@ -75,6 +80,11 @@ class Service:
         """As a crash would end it."""
         return await self.signal(signal.SIGKILL)
 
+    async def end(self):
+        """Kill it, if it runs."""
+        if self.process and self.process.returncode is None:
+            await self.kill()
+
     async def answers(self, path="/healthz"):
         with suppress(aiohttp.ClientError, OSError):
             async with aiohttp.ClientSession() as http, http.get(self.http + path) as answer:
@@ -90,5 +100,4 @@ async def serving(folder, *arguments, **settings):
         await service.start()
         yield service
     finally:
-        if service.process and service.process.returncode is None:
-            await service.kill()
+        await service.end()

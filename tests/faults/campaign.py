@@ -1,0 +1,106 @@
+"""The steps of a campaign in their order, and how each is run and judged."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.faults import providers, single
+from tests.faults.mutants import MUTANTS
+from tests.faults.nemesis import can_mount, can_trace
+from tests.faults.steps import INTERRUPTED, SHORT, Amounts, Run
+
+
+class Step(NamedTuple):
+    """``cases`` of the guarantees that it proves. ``possible`` says whether the machine allows it."""
+
+    run: Callable[[Run], Awaitable[None]]
+    cases: str
+    possible: Callable[[], bool] = lambda: True
+
+    @property
+    def name(self) -> str:
+        return self.run.__name__
+
+    @property
+    def title(self) -> str:
+        return self.name.replace("_", " ").capitalize()
+
+    @property
+    def about(self) -> str:
+        """What is done, in a sentence or two."""
+        return " ".join((self.run.__doc__ or "").split())
+
+
+STEPS = {
+    step.name: step
+    for step in (
+        Step(single.kills, "A6 A8 A9 A10", can_trace),
+        Step(single.cuts, "A1 A6"),
+        Step(single.every_byte, "A1"),
+        Step(single.network, "A11"),
+        Step(single.flush_errors, "C2", can_trace),
+        Step(single.disk_full, "C2", can_mount),
+        Step(single.lock_held, "C1 C3"),
+        Step(single.longest, "C7"),
+        Step(providers.models, "C8"),
+    )
+}
+
+
+class Outcome(NamedTuple):
+    """What came of a step. ``skipped`` says why it was not run."""
+
+    step: Step
+    figures: dict[str, str]
+    problems: list[str]
+    seconds: float
+    skipped: str = ""
+
+
+async def carried_out(
+    step: Step, seed: str, amounts: Amounts, tell: Callable[[str], None] = lambda _: None, mutant: str = ""
+) -> Outcome:
+    """Run a step in a folder of its own. A history with problems is kept."""
+    if not step.possible():
+        return Outcome(step, {}, [], 0.0, "this machine does not let processes be traced, or disks be mounted")
+    folder = Path(tempfile.mkdtemp(prefix=f"chatbox-faults-{step.name}-"))
+    run, begun = Run(folder, seed, amounts, tell, mutant), time.monotonic()
+    try:
+        await step.run(run)
+    except Exception as error:  # noqa: BLE001 - a step that breaks off is a finding; the others go on
+        run.problems.append(f"broke off: {reason(error)}")
+        if run.history.exists() and run.verdict is None:
+            run.judge(ends=INTERRUPTED)
+    if run.problems:
+        run.problems.append(f"the history is in {folder}")
+    else:
+        await asyncio.to_thread(remove, folder)
+    return Outcome(step, run.figures, run.problems, time.monotonic() - begun)
+
+
+async def mutants_found(seed: str, tell: Callable[[str], None]) -> dict[str, bool]:
+    """Which of the planted defects are found by a short form of their step."""
+    found = {}
+    for name, mutant in MUTANTS.items():
+        tell(f"planted defect: {name}")
+        outcome = await carried_out(STEPS[mutant.step], seed, replace(SHORT, patience=10), mutant=name)
+        found[name] = any(problem.startswith(mutant.kinds) for problem in outcome.problems)
+    return found
+
+
+def reason(error: BaseException) -> str:
+    """What broke a step off, without the groups around it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__} {error}"
+
+
+def remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)

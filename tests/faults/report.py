@@ -1,0 +1,76 @@
+"""What a campaign found, in Markdown."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sqlite3
+from collections.abc import Mapping, Sequence
+
+from chatbox import __version__
+from tests.faults.campaign import Outcome
+
+HEAD = """# Faults
+
+Servers, clients, stores and networks as they are, and what goes wrong with them: processes are killed and stopped,
+disks fail and fill up, connections are cut at any byte, slowed down, swallowed and left half-open. Meanwhile clients
+talk, and everything that they ask for and are told is written to a history. A checker that knows nothing of the
+servers reads it:
+
+- what is acknowledged is stored, as it was said, once, and at the position of the acknowledgement;
+- all devices of a user are told the same in the same order, each thing once, and all of it;
+- an answer is what the model said, to the byte; there is one to a question, and the model was asked once;
+- what begins to load comes to one end;
+- on each socket positions follow each other without a gap or a double.
+
+The model is a server that speaks OpenAI's protocol and whose answers can be computed again.
+
+```sh
+make faults               # all of it, about {minutes} minutes; the report goes to test-results/faults.md
+make faults SEED=7        # other random choices
+make faults ARGS="--only kills,cuts"
+make faults ARGS=--keep   # the report takes this page's place
+```
+
+A short form of every step is part of `make test`.
+"""
+
+PLANTED = """
+## Planted defects
+
+A campaign that finds nothing proves something only if it would find something. Servers with one defect each went
+through the short form of a step; the checks have to find it.
+
+| Defect | Found |
+| --- | --- |
+"""
+
+
+def report(outcomes: Sequence[Outcome], mutants: Mapping[str, bool], seed: str) -> str:
+    minutes = round(sum(outcome.seconds for outcome in outcomes) / 60)
+    parts = [HEAD.format(minutes=minutes), "\n## A run\n\n", versions(seed), "\n\n"]
+    parts += [section(outcome) for outcome in outcomes]
+    if mutants:
+        parts.append(PLANTED)
+        parts += [f"| {name.replace('_', ' ')} | {'yes' if found else '**no**'} |\n" for name, found in mutants.items()]
+    return "".join(parts)
+
+
+def versions(seed: str) -> str:
+    cores = os.cpu_count()
+    return (
+        f"Chatbox {__version__}, Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, "
+        f"{platform.system()} with {cores} cores, seed {seed}."
+    )
+
+
+def section(outcome: Outcome) -> str:
+    title = f"### {outcome.step.title} ({', '.join(outcome.step.cases.split())})\n\n{outcome.step.about}\n\n"
+    if outcome.skipped:
+        return f"{title}Not run: {outcome.skipped}.\n\n"
+    rows = "".join(f"| {name} | {value} |\n" for name, value in outcome.figures.items())
+    table = (
+        f"| | |\n| --- | --: |\n{rows}| violations | {len(outcome.problems)} |\n| time | {outcome.seconds:.0f} s |\n\n"
+    )
+    problems = "".join(f"- {problem}\n" for problem in outcome.problems[:20])
+    return title + table + (problems + "\n" if problems else "")
