@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,19 +10,53 @@ import pytest
 from chatbox.storage.base import CellStorage, Storage
 from chatbox.storage.encrypted import EncryptedStorage
 from chatbox.storage.memory import MemoryStorage
+from chatbox.storage.mongo import MongoStorage
 from chatbox.storage.sqlite import SqliteStorage
+from tests.storage.mongo import NAMED, shared
 from tests.storage.values import ring
 
 CELL_STORES: dict[str, Callable[[Path], CellStorage]] = {
     "memory": lambda _: MemoryStorage(),
     "sqlite": lambda folder: SqliteStorage(folder / "chatbox.db"),
+    "mongo": lambda _: MongoStorage(shared.settings()),
 }
+"""``mongo`` is a peer that speaks MongoDB's protocol, ``mongodb`` the one that ``CHATBOX_TEST_MONGO_URI`` names."""
+
+if NAMED:
+    CELL_STORES["mongodb"] = lambda _: MongoStorage(shared.settings(NAMED))
+
+
+def encrypted(make: Callable[[Path], CellStorage]) -> Callable[[Path], Storage]:
+    return lambda folder: EncryptedStorage(make(folder), ring("new"))
+
 
 STORES: dict[str, Callable[[Path], Storage]] = {
     **CELL_STORES,
-    "encrypted-memory": lambda folder: EncryptedStorage(CELL_STORES["memory"](folder), ring("new")),
-    "encrypted-sqlite": lambda folder: EncryptedStorage(CELL_STORES["sqlite"](folder), ring("new")),
+    **{f"encrypted-{kind}": encrypted(make) for kind, make in CELL_STORES.items()},
 }
+
+
+IN_TURN = {"mongo": lambda _: MongoStorage(shared.emptied()), "mongodb": lambda _: MongoStorage(shared.emptied(NAMED))}
+"""Stores that are opened again and again, one after the other, each of them empty."""
+
+
+def one_after_the_other(kind: str) -> Callable[[Path], Storage]:
+    make = IN_TURN.get(kind.removeprefix("encrypted-"))
+    if make is None:
+        return STORES[kind]
+    return encrypted(make) if kind.startswith("encrypted-") else make
+
+
+@pytest.fixture(scope="session", autouse=True)
+def mongo_ends() -> Iterator[None]:
+    yield
+    shared.close()
+
+
+@pytest.fixture
+async def mongo() -> AsyncIterator[MongoStorage]:
+    async with MongoStorage(shared.settings()) as opened:
+        yield opened
 
 
 @pytest.fixture(params=STORES)
