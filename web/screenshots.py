@@ -166,8 +166,7 @@ async def failing(studio: Studio) -> None:
 
 
 async def cut(studio: Studio) -> None:
-    port = int(studio.server.base.split(":")[2].split("/")[0])
-    async with Proxy(port) as proxy, studio.person() as person:
+    async with Proxy(studio.server.port) as proxy, studio.person() as person:
         chat = await person.open(base=proxy.base(studio.server.base))
         await chat.ask("Are you still there?")
         await asyncio.sleep(1)

@@ -40,10 +40,15 @@ expect.set_options(timeout=PATIENCE)
 class Server:
     """A running server. ``link`` is what it printed."""
 
-    def __init__(self, base: str, link: str, secret: str) -> None:
+    def __init__(self, base: str, link: str, secret: str, process: asyncio.subprocess.Process) -> None:
         self.base = base
         self.link = link
+        self.process = process
         self._secret = secret
+
+    @property
+    def port(self) -> int:
+        return int(self.base.split(":")[2].split("/")[0])
 
     def token(self, user: str, *, lives: float = 3600, name: str | None = None) -> str:
         now = time.time()
@@ -77,7 +82,7 @@ async def serving(folder: Path, settings: Mapping[str, str]) -> AsyncIterator[Se
         )
         try:
             link = await printed_link(process, output)
-            yield Server(link.partition("#")[0], link, secret)
+            yield Server(link.partition("#")[0], link, env["JWT_SECRET"], process)
         finally:
             if process.returncode is None:
                 process.terminate()
@@ -197,7 +202,7 @@ async def chat(person: Person) -> ChatPage:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def proxy(server: Server) -> AsyncIterator[Proxy]:
-    async with Proxy(int(server.base.split(":")[2].split("/")[0])) as running:
+    async with Proxy(server.port) as running:
         yield running
 
 
