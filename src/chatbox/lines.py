@@ -30,6 +30,8 @@ DEAD_AFTER = 60.0
 SLICE = 4096
 """Bytes that are parsed at once."""
 MAX_FRAGMENTS = 1000
+LINGER = 2.0
+"""Seconds in which a peer that was refused may still send, unheard."""
 MAX_PINGS, PING_WINDOW = 200, 10.0
 ABUSE, NOT_UTF8 = 1008, 1007
 
@@ -40,7 +42,7 @@ class SocketLine(WebSocketsSansIOProtocol, Line):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._unread = memoryview(b"")
-        self._pong = b""
+        self._refused = False
         self._pings = 0
         self._pinged_since = -PING_WINDOW
 
@@ -68,6 +70,8 @@ class SocketLine(WebSocketsSansIOProtocol, Line):
 
     def data_received(self, data: bytes) -> None:
         """Parse a little at once; more, and what comes before the handshake is answered, in slices as it can be."""
+        if self._refused:
+            return
         if len(data) <= SLICE and not self._unread and not self._unanswered:
             super().data_received(data)
         elif not self.close_sent:
@@ -102,7 +106,7 @@ class SocketLine(WebSocketsSansIOProtocol, Line):
             await asyncio.sleep(0)
         elif self.read_paused:
             self.read_paused = False
-            self._read_on()
+            self.loop.call_soon(self._read_on)
         return message
 
     def handle_connect(self, event: Any) -> None:
@@ -117,14 +121,8 @@ class SocketLine(WebSocketsSansIOProtocol, Line):
             self._fail(ABUSE, "too many fragments")
 
     def handle_ping(self) -> None:
-        """Answer; a peer that takes nothing gets the answer to its last ping when it does."""
-        pongs = self.conn.data_to_send()
-        if self._flooded() or not pongs:
-            return
-        if self.writable.is_set():
-            self.transport.write(b"".join(pongs))
-        else:
-            self._pong = pongs[-1]
+        if not self._flooded():
+            super().handle_ping()
 
     def handle_pong(self, event: Any) -> None:
         if not self._flooded():
@@ -147,11 +145,20 @@ class SocketLine(WebSocketsSansIOProtocol, Line):
         return self._pings > MAX_PINGS
 
     def _fail(self, code: int, reason: str) -> None:
-        """Close without waiting for the peer's goodbye."""
         self.frames = []
         if not self.close_sent:
             self.conn.fail(code, reason)
             self.handle_parser_exception()
+
+    def handle_parser_exception(self) -> None:
+        """Say goodbye and let the peer hear it: to close while it still sends would take that away from it again."""
+        told = self.conn.close_sent
+        if told and not self.close_sent:
+            self._refused = self.close_sent = True
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": told.code, "reason": told.reason})
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.transport.write_eof()
+            self.close_timer = self.loop.call_later(LINGER, self.transport.close)
 
     # -- what goes out -------------------------------------------------------------------------------------------------
 
@@ -161,12 +168,6 @@ class SocketLine(WebSocketsSansIOProtocol, Line):
             self.handshake_complete = True  # else uvicorn logs a refused handshake as an error
         elif message["type"] == "websocket.accept" and self._unread:
             self._read_on()
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        if self._pong:
-            self.transport.write(self._pong)
-            self._pong = b""
 
     def shutdown(self) -> None:
         """Called when the server ends. A line that has said goodbye waits for the peer's."""
