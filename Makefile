@@ -5,7 +5,7 @@ VENV := .venv/bin
 PYTEST := $(VENV)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint e2e bench bench-quick faults schedules readiness build lock clean
+.PHONY: help install run cluster test lint e2e bench bench-quick faults schedules readiness build lock clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -17,6 +17,10 @@ install: python ## what `make run` needs, in .venv: packages, the local model, t
 run: python ## start Chatbox on this machine and print the link to open; ARGS="--port 9000" and the like
 	@$(PYTHON) tools/prepare.py run
 	@LD_LIBRARY_PATH=$(CURDIR)/.venv/lib/openmp$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH} exec $(VENV)/chatbox serve --dev $(ARGS)
+
+cluster: dev ## three replicas, Redis, a MongoDB peer and HAProxy on this machine; MODEL=local ARGS="--port 9000"
+	@tools/system-packages
+	@LD_LIBRARY_PATH=$(CURDIR)/.venv/lib/openmp$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH} exec $(VENV)/python tools/cluster.py $(if $(MODEL),--model $(MODEL)) $(ARGS)
 
 test: python ## everything that has to hold: style, types, tests with coverage, browser tests, readiness table
 	@tools/system-packages
