@@ -273,6 +273,22 @@ async def test_a_store_that_fails_is_told_as_such_and_a_bug_says_nothing(live, m
     assert (await raw(live, "GET", "/sessions"))[0] == 200
 
 
+async def test_probes_are_logged_only_when_something_is_wrong(live, monkeypatch):
+    from chatbox.errors import StorageBusy
+
+    async def fail():
+        raise StorageBusy("the disk is full")
+
+    with capture_logs() as logs:
+        for path in ("/healthz", "/readyz", "/metrics/prometheus", "/page.json"):
+            await raw(live, "GET", path)
+        monkeypatch.setattr(live.app.storage, "check", fail)
+        monkeypatch.setattr(live.app.health, "_checked", -10.0)
+        await raw(live, "GET", "/readyz")
+    requests = [(line["route"], line["status"]) for line in logs if line["log_level"] == "info"]
+    assert requests == [("/page.json", 200), ("/readyz", 503)]
+
+
 # -- what all answers have in common -----------------------------------------------------------------------------------
 
 

@@ -34,6 +34,8 @@ HEADERS = {
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"})
+PROBES = frozenset({"/healthz", "/readyz", "/metrics/prometheus"})
+"""Asked every few seconds for ever; worth a line when something is wrong."""
 
 
 class Surroundings:
@@ -72,7 +74,8 @@ class Surroundings:
         route = getattr(scope.get("route"), "path", "other")
         label = method if method in METHODS else "other"
         self._metrics.http_request_duration_seconds.labels(route, label).observe(seconds)
-        log.info("request", method=method, route=route, status=status, ms=round(seconds * 1000, 1))
+        tell = log.debug if route in PROBES and status == 200 else log.info
+        tell("request", method=method, route=route, status=status, ms=round(seconds * 1000, 1))
 
 
 class _Answer:
