@@ -12,6 +12,8 @@ from contextlib import suppress
 from typing import Self
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from tests.proxy import TO_CLIENT, Link, Proxy
 
@@ -43,7 +45,7 @@ class RedisServer:
         return f"redis://127.0.0.1:{self.port}/0"
 
     def client(self, **options: object) -> redis.Redis:
-        return redis.Redis(host="127.0.0.1", port=self.port, **options)
+        return redis.Redis(host="127.0.0.1", port=self.port, retry=Retry(NoBackoff(), 0), **options)
 
     def start(self, patience: float = 30.0) -> None:
         """Returns when it answers; another process may have taken the port that was free."""

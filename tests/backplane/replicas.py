@@ -49,14 +49,14 @@ class Replica:
                 await self._news.wait()
 
 
-async def all_heard(*replicas: Replica) -> None:
-    """Return when everything that was told before has been heard: nothing overtakes what its own replica said."""
-    told = []
+async def all_heard(*replicas: Replica, from_: Replica | None = None) -> None:
+    """Return when everything that was told before, by all of them or one, has been heard by each: nothing overtakes
+    what its own replica said."""
+    told = [(replica, f"barrier {next(numbers)}") for replica in ([from_] if from_ else replicas)]
+    for replica, barrier in told:
+        await replica.plane.publish(BARRIER, Signal(barrier))
     for replica in replicas:
-        told.append(f"barrier {next(numbers)}")
-        await replica.plane.publish(BARRIER, Signal(told[-1]))
-    for replica in replicas:
-        await replica.until(lambda heard=replica.barriers: heard.issuperset(told))
+        await replica.until(lambda heard=replica.barriers: heard.issuperset([barrier for _, barrier in told]))
 
 
 async def eventually(holds: Callable[[], object], patience: float = PATIENCE) -> None:

@@ -69,27 +69,33 @@ class Address:
     """Where Redis is. Raises ``ConfigError`` for a URL that can't be used."""
 
     def __init__(self, url: str, timing: Timing) -> None:
-        self._patience = timing.patience
+        self.patience = timing.patience
         parts = urlsplit(url)
         self.shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
         try:
             pool: Any = ConnectionPool.from_url(url)
             pool.connection_kwargs.update(
-                protocol=2, decode_responses=False, socket_timeout=None, socket_connect_timeout=self._patience
+                protocol=2, decode_responses=False, socket_timeout=None, socket_connect_timeout=self.patience
             )
             pool.make_connection()
         except (ValueError, TypeError, RedisError) as error:
             raise ConfigError([f"REDIS_URL: {self.shown} can't be used ({error})"]) from None
         self._pool = pool
 
+    def down(self, reason: str) -> BackplaneDown:
+        return BackplaneDown(f"Redis at {self.shown} can't be reached: {reason}")
+
     async def connect(self) -> AbstractConnection:
         """A new connection. Raises ``RedisError``, ``OSError``."""
         connection = self._pool.make_connection()
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self.patience):
                 await connection.connect()
-        except TimeoutError:
-            raise TimeoutError(f"no answer within {self._patience:g} s") from None
+        except BaseException as error:
+            await connection.disconnect(nowait=True)
+            if isinstance(error, TimeoutError):
+                raise TimeoutError(f"no answer within {self.patience:g} s") from None
+            raise
         return cast("AbstractConnection", connection)
 
 
@@ -126,9 +132,9 @@ def answer(reply: Reply) -> Reply:
 class Line:
     """One connection, from its opening to its end. After the end every command is answered with ``BackplaneDown``."""
 
-    def __init__(self, connection: AbstractConnection, patience: float) -> None:
+    def __init__(self, address: Address, connection: AbstractConnection) -> None:
+        self._address = address
         self._connection = connection
-        self._patience = patience
         self._loop = asyncio.get_running_loop()
         self._out: list[bytes] = []
         self._waiting: deque[Waiting[Any]] = deque()
@@ -141,7 +147,7 @@ class Line:
         """Send with all else of this turn of the loop. ``then`` gets the reply, in order with those of the others."""
         waiting = Waiting(command, then, self._loop.create_future())
         if self.ended:
-            waiting.end(BackplaneDown(self.ended))
+            waiting.end(self._address.down(self.ended))
         else:
             self._put(waiting)
         return waiting.future
@@ -164,7 +170,7 @@ class Line:
             for task in work:
                 task.cancel()
             while self._waiting:
-                self._waiting.popleft().end(BackplaneDown(self.ended))
+                self._waiting.popleft().end(self._address.down(self.ended))
             await asyncio.gather(*work, return_exceptions=True)
             with suppress(RedisError, OSError):
                 await self._connection.disconnect(nowait=True)
@@ -208,17 +214,18 @@ class Line:
 
     async def _watch(self) -> None:
         """End a connection on which nothing comes. When this process itself was stopped, that is no sign of it."""
-        tick = self._patience / 4
+        patience = self._address.patience
+        tick = patience / 4
         while True:
             looked = time.monotonic()
             await asyncio.sleep(tick)
             now = time.monotonic()
             late = now - looked > 2 * tick
-            if self._waiting and not late and now - self._waiting[0].sent > self._patience:
-                raise BackplaneDown(f"no answer within {self._patience:g} s")
+            if self._waiting and not late and now - self._waiting[0].sent > patience:
+                raise TimeoutError(f"no answer within {patience:g} s")
 
 
 def _reason(work: list[asyncio.Task[None]]) -> str:
     """Why the first of these tasks ended."""
     failures = [task.exception() for task in work if task.done() and not task.cancelled()]
-    return str(next(filter(None, failures), "closed"))
+    return str(next(filter(None, failures), "closed")).rstrip(".")

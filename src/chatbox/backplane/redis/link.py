@@ -41,7 +41,7 @@ class Link:
     @property
     def down(self) -> BackplaneDown:
         """Why it is not up."""
-        return BackplaneDown(f"Redis at {self._address.shown} can't be reached: {self._reason}")
+        return self._address.down(self._reason)
 
     def send(self, command: tuple[Argument, ...], then: Then[T]) -> asyncio.Future[T]:
         """See ``Line.send``. While the link is down, ``then`` gets ``BackplaneDown`` at once."""
@@ -86,12 +86,12 @@ class Link:
             try:
                 return await self._connect()
             except (RedisError, BackplaneDown, OSError) as error:
-                self._reason = str(error) or type(error).__name__
+                self._reason = str(error).rstrip(".") or type(error).__name__
             failures += 1
             await asyncio.sleep(BACK_OFF.compute(failures))
 
     async def _connect(self) -> Line:
-        line = Line(await self._address.connect(), self._timing.patience)
+        line = Line(self._address, await self._address.connect())
         try:
             await asyncio.gather(*[line.send(("SCRIPT", "LOAD", text), answer) for text in TEXTS.values()])
             await self._greet(line)
