@@ -39,13 +39,13 @@ SOCKETS = count(1)
 
 
 class Device:
-    """One client of a user. ``at`` is the position of the newest stored entry that it was told, ``answers`` counts the
-    answers, ``last`` is the newest one's text."""
+    """One client of a user. ``at`` is the position of the newest stored entry that it was told, ``answers`` and
+    ``pieces`` are counts, ``last`` is the newest answer's text."""
 
     def __init__(self, base: str, user: str, name: str, history: History) -> None:
         self.user = user
         self.name = name
-        self.at = self.answers = 0
+        self.at = self.answers = self.pieces = 0
         self.session = self.last = ""
         self._history = history
         self._base = base
@@ -111,6 +111,7 @@ class Device:
             case Loading():
                 self._told(event, id=event.message_id)
             case Piece():
+                self.pieces += 1
                 self._told(event, id=event.message_id, text=event.text)
             case Problem():
                 self._told(event, id=event.message_id, more={"code": event.code})
