@@ -41,6 +41,10 @@ class MongoPeer:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
+    def runs(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    @property
     def data(self) -> Path:
         return self.folder / "data"
 

@@ -12,6 +12,7 @@ from chatbox.storage.encrypted import EncryptedStorage
 from chatbox.storage.memory import MemoryStorage
 from chatbox.storage.mongo import MongoStorage
 from chatbox.storage.sqlite import SqliteStorage
+from tests.mongo_peer import MongoPeer
 from tests.storage.mongo import NAMED, shared
 from tests.storage.values import ring
 
@@ -77,3 +78,17 @@ async def cells(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 async def sqlite(tmp_path: Path) -> AsyncIterator[SqliteStorage]:
     async with SqliteStorage(tmp_path / "chatbox.db") as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def durable_process() -> Iterator[MongoPeer]:
+    with MongoPeer() as started:
+        yield started
+
+
+@pytest.fixture
+def peer(durable_process: MongoPeer) -> MongoPeer:
+    """A MongoDB peer that runs, flushes what it acknowledges, and may be killed."""
+    if not durable_process.runs:
+        durable_process.start()
+    return durable_process

@@ -44,6 +44,10 @@ class Shared:
                 database[name].delete_many({})
         return settings
 
+    def at(self, port: int) -> MongoSettings:
+        """A database of one's own behind this port, which is not asked where else its server is."""
+        return self.settings(f"mongodb://127.0.0.1:{port}/?directConnection=true")
+
     def close(self) -> None:
         if self._peer is not None:
             self._peer.__exit__()

@@ -9,14 +9,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+from chatbox.storage.mongo import MongoSettings
+
 ROOT = Path(__file__).parents[2]
 
 
 @asynccontextmanager
-async def program(task: str, path: Path, *prefix: str) -> AsyncIterator[Process]:
-    """``tests.storage.program`` doing its task on the file, under the command in ``prefix``; killed at the end."""
-    command = [*prefix, sys.executable, "-m", "tests.storage.program", task, str(path)]
-    async with process(*command) as started:
+async def program(task: str, place: Path | MongoSettings, *prefix: str) -> AsyncIterator[Process]:
+    """``tests.storage.program`` doing its task on a store, under the command in ``prefix``; killed at the end."""
+    store = [place.url, place.database] if isinstance(place, MongoSettings) else [str(place)]
+    async with process(*prefix, sys.executable, "-m", "tests.storage.program", task, *store) as started:
         yield started
 
 

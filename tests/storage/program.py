@@ -1,6 +1,7 @@
 """A process that uses a store and tells what it was promised, for tests that kill it or break its disk.
 
-``python -m tests.storage.program TASK FILE`` prints lines: ``open``, ``acked ID``, ``busy ID``, ``rotated N``.
+``python -m tests.storage.program TASK FILE`` prints lines: ``open``, ``acked ID``, ``busy ID``, ``rotated N``. In
+place of a file, ``URL DATABASE`` is a store in MongoDB.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ import sys
 from collections.abc import Callable, Coroutine
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from chatbox.errors import StorageBusy
 from chatbox.session import Change
-from chatbox.storage.base import Storage
+from chatbox.storage.base import CellStorage, Storage
 from chatbox.storage.encrypted import EncryptedStorage
+from chatbox.storage.mongo import MongoSettings, MongoStorage
 from chatbox.storage.rotate import rotate
 from chatbox.storage.sqlite import SqliteStorage
-from tests.storage.values import entry, ring, session
+from tests.storage.values import entry, ring, session, turn
 
 SESSION = "session"
 CALLERS = 8
@@ -44,14 +47,14 @@ async def append(storage: Storage, message_id: str, content: str = "What is the 
         tell("acked", message_id)
 
 
-async def flood(inner: SqliteStorage) -> None:
+async def flood(inner: CellStorage) -> None:
     """Append from several callers, for ever."""
     async with EncryptedStorage(inner, ring("new")) as storage:
         await started(storage)
         await asyncio.gather(*(caller(storage, name, 0) for name in range(CALLERS)))
 
 
-async def steady(inner: SqliteStorage) -> None:
+async def steady(inner: CellStorage) -> None:
     """Append a hundred times a second, for ever."""
     async with EncryptedStorage(inner, ring("new")) as storage:
         await started(storage)
@@ -102,16 +105,29 @@ async def hold(inner: SqliteStorage) -> None:
         await asyncio.Event().wait()
 
 
-async def renew(inner: SqliteStorage) -> None:
+async def renew(inner: CellStorage) -> None:
     """Rotate the keys."""
     async with EncryptedStorage(inner, ring("new", "old")):
         tell("open")
         await rotate(inner, ring("new", "old"), lambda done: tell("rotated", done))
 
 
-TASKS: dict[str, Callable[[SqliteStorage], Coroutine[None, None, None]]] = {
-    task.__name__: task for task in (flood, steady, few, unsafe, fill, hold, renew)
+async def one(inner: CellStorage) -> None:
+    """One append that moves the user's mark, names the session and takes the turn."""
+    async with EncryptedStorage(inner, ring("new")) as storage:
+        await started(storage)
+        change = Change(active=True, first_name="Geography", takes_turn="answer", tokens=1)
+        await storage.append(turn(SESSION, message_id="one"), change)
+        tell("acked", "one")
+
+
+def store(place: str, database: str = "") -> CellStorage:
+    return MongoStorage(MongoSettings(place, database)) if database else SqliteStorage(Path(place))
+
+
+TASKS: dict[str, Callable[[Any], Coroutine[None, None, None]]] = {
+    task.__name__: task for task in (flood, steady, few, unsafe, fill, hold, renew, one)
 }
 
 if __name__ == "__main__":
-    asyncio.run(TASKS[sys.argv[1]](SqliteStorage(Path(sys.argv[2]))))
+    asyncio.run(TASKS[sys.argv[1]](store(*sys.argv[2:])))

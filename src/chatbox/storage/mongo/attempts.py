@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import stamina
+from bson.errors import BSONError
 from pymongo.errors import (
     BulkWriteError,
     ConnectionFailure,
@@ -78,7 +79,7 @@ class Attempts:
             return await self._again(operation)
         except DuplicateKeyError:
             raise
-        except PyMongoError as error:
+        except (PyMongoError, BSONError) as error:
             raise translated(error) from error
 
 
@@ -86,7 +87,7 @@ async def once(operation: Awaitable[T]) -> T:
     """The operation's result, tried once. Raises as ``Attempts`` does."""
     try:
         return await operation
-    except PyMongoError as error:
+    except (PyMongoError, BSONError) as error:
         raise translated(error) from error
 
 
@@ -106,7 +107,7 @@ def _bulk_transient(details: Any) -> bool:
     return all(code in TRANSIENT_CODES for code in codes) and bool(codes or details.get("writeConcernErrors"))
 
 
-def translated(error: PyMongoError) -> StorageError:
+def translated(error: PyMongoError | BSONError) -> StorageError:
     """MongoDB's error as one of ours. The server's text may repeat what is stored: it stays behind."""
     if isinstance(error, InvalidOperation):
         return StorageBusy("the store is closed")

@@ -10,13 +10,13 @@ import structlog
 from bson import ObjectId
 from msgspec.structs import replace
 
-from chatbox.errors import Fenced, NotFound, StorageError
+from chatbox.errors import Fenced, NotFound, StorageBusy, StorageError
 from chatbox.session import Change, Entry, Session
 from chatbox.storage.base import Appended, Partial, admit, admit_partial
 from chatbox.storage.mongo import documents, queries, removal
 from chatbox.storage.mongo.database import Database
 from chatbox.storage.mongo.documents import Logged
-from chatbox.storage.mongo.states import State, States, rounds
+from chatbox.storage.mongo.states import CROWDED, ROUNDS, State, States, wait_apart
 
 log = structlog.get_logger(component="storage")
 
@@ -44,14 +44,15 @@ class Ledger:
 
     async def create(self, session: Session) -> Session:
         document = documents.session_document(session) | {"revision": 0}
-        async for _ in rounds():
+        for number in range(ROUNDS):
             if await self._db.inserted(lambda: self._db.sessions.insert_one(document)):
                 return session
             if empty := await self._empty(session.user_id):
                 return empty
             if await queries.exists(self._db, session.id):
                 raise StorageError(f"session {session.id} exists")
-        raise AssertionError("rounds end by an error")
+            await wait_apart(number)
+        raise StorageBusy(CROWDED)
 
     async def get(self, session_id: str) -> Session | None:
         """As of the newest entry, whoever appended it. What a dead process left undone is done on the way."""
@@ -122,7 +123,7 @@ class Ledger:
         Only who inserts at the next place knows that the session was still as it was looked at: the fence is exact.
         """
         logged, state, looked = Logged(ObjectId(), entry, change), self._known.get(entry.session_id), False
-        async for _ in rounds():
+        for number in range(ROUNDS):
             if state is None:
                 state, looked = await self._existing(entry.session_id), True
             refusal = refused(state.session, change, fence)
@@ -137,7 +138,8 @@ class Ledger:
             if refusal and looked:
                 raise refusal
             state = None
-        raise AssertionError("rounds end by an error")
+            await wait_apart(number)
+        raise StorageBusy(CROWDED)
 
     async def _insert(self, logged: Logged) -> bool:
         document = documents.entry_document(logged)

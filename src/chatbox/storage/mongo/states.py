@@ -10,7 +10,7 @@ twice. So whatever a process left undone when it died is done by who comes next.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import reduce
 from random import random
@@ -30,6 +30,7 @@ ROUNDS = 40
 FIRST_PAUSE, LONGEST_PAUSE = 0.002, 0.1
 """How often, and after how long at most (s), something is begun anew that others came before with."""
 
+CROWDED = "others keep writing in the same session"
 USAGE_KEPT = timedelta(days=400)
 
 
@@ -92,12 +93,9 @@ def state_from(document: Document) -> State:
     return State(documents.session_from(document), document["revision"], Period(*period) if period else None)
 
 
-async def rounds() -> AsyncIterator[None]:
-    """Again and again, after growing random pauses, for who is too late. Raises ``StorageBusy`` in the end."""
-    for number in range(ROUNDS):
-        yield
-        await asyncio.sleep(random() * min(LONGEST_PAUSE, FIRST_PAUSE * 2**number))  # noqa: S311 - spreads callers
-    raise StorageBusy("others keep writing in the same session")
+async def wait_apart(number: int) -> None:
+    """Before the next try of who was too late the ``number``th time: a random while, longer from try to try."""
+    await asyncio.sleep(random() * min(LONGEST_PAUSE, FIRST_PAUSE * 2**number))  # noqa: S311 - spreads callers
 
 
 class States:
@@ -121,7 +119,7 @@ class States:
     async def settle(self, state: State, own: ObjectId | None = None) -> Settled:
         """Bring the session's document up to its log. ``own`` is the entry that is being appended now."""
         others = tuple[str, ...]()
-        async for _ in rounds():
+        for number in range(ROUNDS):
             now: State | None = state
             while now and now.pending:
                 now, closed_now = await self._advance(now, own)
@@ -130,7 +128,8 @@ class States:
             if now is None or not now.pending:
                 return Settled(now, others)
             state = now
-        raise AssertionError("rounds end by an error")
+            await wait_apart(number)
+        raise StorageBusy(CROWDED)
 
     async def _entries_after(self, session: Session) -> tuple[Logged, ...]:
         place = {"session": session.id, "index": {"$gt": session.last_index}}
@@ -190,14 +189,15 @@ class States:
 
     async def _close(self, session_id: str) -> bool:
         """Close a session's period as its document stands; false when it was not open any more."""
-        async for _ in rounds():
+        for number in range(ROUNDS):
             found = await self._db.run(lambda: self._db.sessions.find_one({"_id": session_id, "is_active": True}))
             if found is None:
                 return False
             state = state_from(found)
             if await self._replace(state, state.summary, closed(state.summary)):
                 return True
-        raise AssertionError("rounds end by an error")
+            await wait_apart(number)
+        raise StorageBusy(CROWDED)
 
     async def _replace(self, state: State, before: Session, after: Session) -> State | None:
         """Change a session's document, unless it has been changed since; None then. ``before`` is what the last step
