@@ -71,7 +71,7 @@ class Proxy:
         except ConnectionError:
             pass
         finally:
-            sink.close()
-            self._transports.discard(sink.transport)
             self._readers.discard(source)
-            self._mute.discard(source)
+            if source not in self._mute:
+                sink.close()
+                self._transports.discard(sink.transport)

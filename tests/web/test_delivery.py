@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, Page, WebSocketRoute, expect
+from playwright.async_api import Browser, BrowserContext, WebSocketRoute, expect
 
 from tests.llm.standins.openai import OpenAIServer
 from tests.llm.standins.server import KEY, Script
@@ -226,50 +226,71 @@ async def test_many_cuts_at_any_moment_lose_and_double_nothing(
 
 
 class Wire:
-    """The page's sockets, in order, with what happened to them. ``drain`` tells the newest to come back."""
+    """The page's sockets, numbered from 1, with what happened to them.
+
+    ``slow`` is how long a handshake takes, in seconds. What the server says to the ``silent`` sockets gets lost.
+    """
 
     def __init__(self) -> None:
         self.history: list[str] = []
+        self.slow = 0.0
+        self.silent: set[int] = set()
         self._routes: list[WebSocketRoute] = []
 
     async def __call__(self, route: WebSocketRoute) -> None:
-        number = len(self._routes) + 1
         self._routes.append(route)
-        self.history.append(f"open {number}")
+        number = len(self._routes)
+        self._note(f"open {number}")
+        await asyncio.sleep(self.slow)
         server = route.connect_to_server()
 
+        def from_server(text: str) -> None:
+            if number not in self.silent:
+                route.send(text)
+
         async def closed(code: int | None, reason: str | None) -> None:
-            if f"close {number}" not in self.history:
-                self.history.append(f"close {number}")
+            self._note(f"close {number}")
             await server.close(code=code, reason=reason)
 
+        server.on_message(from_server)
         route.on_close(closed)
 
     async def has(self, event: str) -> bool:
         return event in self.history
 
     def drain(self, ms: int) -> None:
+        """Tell the newest socket to come back."""
         metadata = {"event": "drain", "retry_after": str(ms)}
         self._routes[-1].send(json.dumps({"type": "notification", "metadata": metadata}))
 
+    def _note(self, event: str) -> None:
+        if event not in self.history:
+            self.history.append(event)
 
-async def wired(page: Page) -> Wire:
+
+async def wired(chat: ChatPage) -> Wire:
     wire = Wire()
-    await page.route_web_socket(re.compile(r"/ws\?"), wire)
-    await page.reload()
+    await chat.page.route_web_socket(re.compile(r"/ws\?"), wire)
+    await chat.page.reload()
+    await until(lambda: wire.has("open 1"))
+    await expect(chat.link).to_have_text("")
     return wire
 
 
 async def test_a_draining_server_is_left_for_another_without_a_trace(model: Answering, reader: Person) -> None:
     text = model.will_say(pieces(200, seed=4), 0.03)
     chat = await reader.open()
-    wire = await wired(chat.page)
-    await expect(chat.field).to_be_visible()
+    wire = await wired(chat)
     await watch(chat)
     await chat.say("Tell me")
     await expect(chat.answers.locator("code")).to_be_visible()
+    wire.slow = 0.3
     for number in range(1, 5):
         wire.drain(100)
+        await until(lambda number=number: wire.has(f"open {number + 1}"))
+        await asyncio.sleep(0.15)
+        # The new one now begins before and ends after what the old one has said.
+        wire.silent.add(number)
         await until(lambda number=number: wire.has(f"close {number}"))
         await expect(chat.page.locator("chatbox-link-line p")).to_have_count(0)
     await finished(chat)
@@ -282,12 +303,18 @@ async def test_a_draining_server_is_left_for_another_without_a_trace(model: Answ
 async def test_a_message_written_while_the_server_drains_is_stored_once(model: Answering, reader: Person) -> None:
     model.will_say(pieces(5, seed=5), 0.01)
     chat = await reader.open()
-    wire = await wired(chat.page)
-    await expect(chat.field).to_be_visible()
-    texts = [f"message {n}" for n in range(6)]
-    for text in texts:
+    wire = await wired(chat)
+    wire.slow = 0.3
+    texts = []
+    for number in range(1, 5):
+        wire.silent.add(number)
+        texts += [f"{number}, to the old server", f"{number}, while the new one opens"]
+        await chat.say(texts[-2])
         wire.drain(0)
-        await chat.say(text)
+        await until(lambda number=number: wire.has(f"open {number + 1}"))
+        await chat.say(texts[-1])
+        await expect(chat.said).to_have_count(len(texts))
+        await expect(chat.page.get_by_text("Sending …")).to_have_count(0)
     await expect(chat.page.get_by_text("Sending …")).to_have_count(0)
     await expect(chat.stop).to_have_count(0)
     stored = await model.server.stored(reader.token, chat.session_id)
@@ -319,14 +346,15 @@ async def test_a_single_server_that_restarts_is_followed_to_its_end_and_found_ag
             server.process.terminate()
             await finished(chat)
             assert await flickers(chat) == []
+            assert await copied(chat) == "".join(words)
             await asyncio.wait_for(server.process.wait(), 60)
         await expect(chat.link).to_contain_text("The connection was lost.")
         await chat.say("And now?")
+        vendor.script = Script(words=("Here ", "again."))
         async with serving(tmp_path, settings):
             await expect(chat.link).to_have_text("", timeout=LONG)
             await finished(chat, answers=2)
             await expect(chat.said).to_have_count(2)
-            text = "".join(words)
-            assert await copied(chat) == text
             stored = await server.stored(person.token, chat.session_id)
-            assert stored == [("user", "Tell me"), ("ai", text), ("user", "And now?"), ("ai", text)]
+            text = "".join(words)
+            assert stored == [("user", "Tell me"), ("ai", text), ("user", "And now?"), ("ai", "Here again.")]
