@@ -22,6 +22,7 @@ from bench.durable import durable
 from bench.fanout import fanout
 from bench.figures import Result
 from bench.process import LOAD_CORE, Others, pin
+from bench.replicas import replicas
 from bench.results import FOLDER, as_json, markdown, setting, table
 from bench.resume import resume
 from bench.sizes import FULL, QUICK, Sizes
@@ -37,6 +38,7 @@ WORKS: dict[str, Work] = {
     "fanout": fanout,
     "durable": durable,
     "resume": resume,
+    "replicas": replicas,
     "start": start,
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -18,10 +18,11 @@ HANDSHAKE_TIMEOUT = 60.0
 
 
 class Client(WSListener):
-    """One user with one socket. ``over`` is called when an answer is done or can't come any more."""
+    """One user with one socket, to the first of some servers. ``over`` is called when an answer is done or can't come
+    any more."""
 
-    def __init__(self, url: str, secret: str, user: str, over: Callable[[Client], None]) -> None:
-        self._url = url
+    def __init__(self, urls: Sequence[str], secret: str, user: str, over: Callable[[Client], None]) -> None:
+        self._urls = list(urls)
         self._token = mint(secret, user, user, ["user"], 3600)
         self._over = over
         self._texts: list[str] = []
@@ -46,7 +47,7 @@ class Client(WSListener):
         self.greeted.clear()
         await ws_connect(
             lambda: self,
-            self._url + place,
+            self._urls[0] + place,
             extra_headers={"Authorization": f"Bearer {self._token}"},
             websocket_handshake_timeout=HANDSHAKE_TIMEOUT,
         )
@@ -73,6 +74,12 @@ class Client(WSListener):
         transport, self._transport = self._transport, None
         if transport:
             transport.disconnect(graceful=False)
+
+    async def move(self) -> None:
+        """Drop the line without a word and come back through the next server."""
+        self.leave()
+        self._urls.append(self._urls.pop(0))
+        await self.connect()
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         self._transport = transport

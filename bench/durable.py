@@ -42,7 +42,7 @@ async def _written(kind: str, seconds: float) -> float:
 
 async def _acknowledged(server: Server, seconds: float) -> float:
     """Each caller has a socket and sends its next message when the last one is acknowledged."""
-    callers = [Client(server.socket, SECRET, f"caller-{number}", lambda _: None) for number in range(CALLERS)]
+    callers = [Client([server.socket], SECRET, f"caller-{number}", lambda _: None) for number in range(CALLERS)]
     await asyncio.gather(*[caller.connect() for caller in callers])
     begun = time.monotonic()
     counts = await asyncio.gather(*[_call(caller, begun + seconds) for caller in callers])

@@ -26,6 +26,7 @@ POUR = "W3: 100 answers of 500 tokens, unthrottled"
 MOST = "W4: most answers at 20 tokens/s"
 RATIO = "Ratio to the bare stack"
 TIME = "Time"
+REPLICAS = "Replicas, with Redis and a MongoDB peer"
 
 MARKS = {
     "w1.rss": Mark(IDLE, "memory a connection", "KiB", 40, 25),
@@ -41,6 +42,8 @@ MARKS = {
     "durable.store": Mark(RATIO, "durable messages, 64 callers: the store", "", 0.3, 0.5, less=False),
     "durable.service": Mark(RATIO, "durable messages, 64 callers: over sockets", "", 0.3, 0.5, less=False),
     "resume": Mark(TIME, "resume: 2,000 come back at once mid-answer", "s", 10, 4),
+    "replicas.price": Mark(REPLICAS, "price: CPU a token ÷ the same alone", "", 1.6, 1.3),
+    "replicas.share": Mark(REPLICAS, "load of the busier of two, clients changing mid-answer", "", 0.55),
     "start": Mark(TIME, "start: `chatbox serve` to healthy", "s", 1.5, 0.7),
 }
 

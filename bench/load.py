@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import NamedTuple
 
@@ -49,14 +49,19 @@ class Round(NamedTuple):
 
 
 class Crowd:
-    """Clients of one server, a user each."""
+    """Clients of one server or of several by turns, a user each."""
 
-    def __init__(self, server: Server, speaker: Model, size: int) -> None:
-        self.server = server
+    def __init__(self, servers: Sequence[Server], speaker: Model, size: int) -> None:
+        self.servers = servers
+        self.server = servers[0]
         self._model = speaker
         self._left = 0
         self._done = asyncio.Event()
-        self.clients = [Client(server.socket, SECRET, f"user-{number}", self._over) for number in range(size)]
+        urls = [server.socket for server in servers]
+        self.clients = [
+            Client(urls[number % len(urls) :] + urls[: number % len(urls)], SECRET, f"user-{number}", self._over)
+            for number in range(size)
+        ]
 
     async def connect(self) -> float:
         """Connect all; returns the seconds it took."""
@@ -117,10 +122,10 @@ class Crowd:
 
 
 @asynccontextmanager
-async def crowd(size: int, *, tokens: int, rate: float) -> AsyncIterator[Crowd]:
+async def crowd(size: int, *, tokens: int, rate: float, **settings: str) -> AsyncIterator[Crowd]:
     """Connected clients of a fresh server, whose model has answers of ``tokens`` at ``rate`` a second."""
-    async with model(tokens=tokens, rate=rate) as speaker, chatbox(speaker.port) as server:
-        clients = Crowd(server, speaker, size)
+    async with model(tokens=tokens, rate=rate) as speaker, chatbox(speaker.port, **settings) as server:
+        clients = Crowd([server], speaker, size)
         await clients.connect()
         try:
             yield clients

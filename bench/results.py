@@ -21,6 +21,7 @@ FOLDER = Path(__file__).parent
 SHORTFALLS = FOLDER / "shortfalls.md"
 
 LIBRARIES = ("uvicorn", "uvloop", "websockets", "starlette", "aiohttp", "msgspec", "cryptography", "picows", "orjson")
+SHARED = ("redis", "hiredis", "pymongo")
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def setting(command: str, *, pinned: bool) -> Setting:
         command=command,
         machine=_machine(),
         pinned=pinned,
-        versions=versions | {name: version(name) for name in LIBRARIES},
+        versions=versions | {name: version(name) for name in (*LIBRARIES, *SHARED)},
     )
 
 

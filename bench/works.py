@@ -22,7 +22,7 @@ async def idle(sizes: Sizes) -> Result:
     rss, rates, problems = Figure("w1.rss"), Figure("w1.rate"), []
     for _ in range(sizes.runs):
         async with model(tokens=1, rate=RATE) as speaker, chatbox(speaker.port) as server:
-            clients = Crowd(server, speaker, sizes.idle)
+            clients = Crowd([server], speaker, sizes.idle)
             before = server.process.rss()
             seconds = await clients.connect()
             await asyncio.sleep(sizes.settle)
