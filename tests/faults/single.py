@@ -168,15 +168,7 @@ async def network(run: Run) -> None:
                 scene.fault(fault.__doc__ or "")
                 await fault(scene, outage)
                 await said_more(run, talkers, 20)
-            scene.proxy.freeze()
-            scene.fault("connections half-open")
-            begun = time.monotonic()
-            if run.amounts.half_open:
-                run.tell("half-open")
-                await dropped(scene, sockets, 75)
-                run.figures["half-open connections given up by the server within"] = f"{time.monotonic() - begun:.0f} s"
-            else:
-                scene.proxy.cut()
+            await half_open(run, scene, sockets)
             await said_more(run, talkers, 20)
         await scene.settled()
     counts = run.judge().counts
@@ -241,16 +233,30 @@ async def stopped(scene: Scene, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
 
-async def dropped(scene: Scene, sockets: int, patience: float) -> None:
-    """Wait until the server has no more sockets than there are devices: it has given up those that nobody holds."""
-    async with asyncio.timeout(patience), aiohttp.ClientSession() as http:
-        while True:
-            async with http.get(f"{scene.server.http}/metrics/prometheus") as response:
-                lines = (await response.text()).splitlines()
-            (gauge,) = [line for line in lines if line.startswith("chatbox_websocket_connections_total ")]
-            if float(gauge.split()[1]) <= sockets and scene.proxy.frozen == 0:
-                return
+async def half_open(run: Run, scene: Scene, sockets: int) -> None:
+    """Leave all connections half-open: clients come back by themselves, the server gives up what nobody holds."""
+    scene.proxy.freeze()
+    scene.fault("connections half-open")
+    if not run.amounts.half_open:
+        scene.proxy.cut()
+        return
+    begun, awaited = time.monotonic(), scene.proxy.accepted + scene.proxy.frozen
+    run.tell("half-open")
+    async with asyncio.timeout(90):
+        while scene.proxy.accepted < awaited:
+            await asyncio.sleep(0.1)
+        run.figures["half-open: clients are back after"] = f"{time.monotonic() - begun:.0f} s"
+        while await open_sockets(scene) > sockets:
             await asyncio.sleep(0.5)
+        run.figures["half-open: the server has given them up after"] = f"{time.monotonic() - begun:.0f} s"
+
+
+async def open_sockets(scene: Scene) -> float:
+    """How many sockets the server has, as its metrics say."""
+    async with aiohttp.ClientSession() as http, http.get(f"{scene.server.http}/metrics/prometheus") as response:
+        lines = (await response.text()).splitlines()
+    (gauge,) = [line for line in lines if line.startswith("chatbox_websocket_connections_total ")]
+    return float(gauge.split()[1])
 
 
 # -- the disk --------------------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ class Amounts:
 FULL = Amounts(
     talkers=20,
     acknowledged=10_000,
-    kills=60,
+    kills=54,
     cuts=1_000,
     bytes=2_000,
     outage=30,
