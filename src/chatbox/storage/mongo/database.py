@@ -27,8 +27,9 @@ BUILDING = 3600.0
 PAUSE = 0.5
 """The longest pause, in s, before MongoDB is asked again at the start."""
 
-ACTIVE, EMPTY, ANSWERING = "active_of_user", "empty_of_user", "answering"
-"""Indexes that queries name."""
+ACTIVE, EMPTY, OF_USER, BY_ACTIVITY = "active_of_user", "empty_of_user", "of_user", "by_activity"
+ANSWERING, SHARE_TOKEN, SHARE_HASH = "answering", "share_token", "share_hash"
+"""Indexes of the sessions: queries name them."""
 
 
 class Index(NamedTuple):
@@ -46,12 +47,12 @@ INDEXES = (
           "a user has one active session"),
     Index("sessions", EMPTY, (("user_id", UP),), {"unique": True, "partialFilterExpression": {"last_index": 0}},
           "a user has one session without entries"),
-    Index("sessions", "of_user", (("user_id", UP), ("last_activity", DOWN), ("_id", DOWN)), {},
+    Index("sessions", OF_USER, (("user_id", UP), ("last_activity", DOWN), ("_id", DOWN)), {},
           "a user's list, newest activity first"),
-    Index("sessions", "by_activity", (("last_activity", DOWN), ("_id", DOWN)), {}, "everybody's list, retention"),
+    Index("sessions", BY_ACTIVITY, (("last_activity", DOWN), ("_id", DOWN)), {}, "everybody's list, retention"),
     Index("sessions", ANSWERING, (("answer_id", UP),), {"sparse": True}, "answers that run, or whose process died"),
-    Index("sessions", "share_token", (("share_token", UP),), {"sparse": True}, "a share link"),
-    Index("sessions", "share_hash", (("share_hash", UP),), {"sparse": True}, "a share link whose token is sealed"),
+    Index("sessions", SHARE_TOKEN, (("share_token", UP),), {"sparse": True}, "a share link"),
+    Index("sessions", SHARE_HASH, (("share_hash", UP),), {"sparse": True}, "a share link whose token is sealed"),
     Index("messages", "place", (("session", UP), ("index", UP)), {"unique": True},
           "one entry at each place of a log; pages of it"),
     Index("messages", "message", (("session", UP), ("message_id", UP)), {"unique": True}, "a message is stored once"),

@@ -6,7 +6,16 @@ from chatbox.session import Entry, Session
 from chatbox.storage.base import SessionQuery
 from chatbox.storage.mongo import documents
 from chatbox.storage.mongo.client import Document
-from chatbox.storage.mongo.database import ACTIVE, ANSWERING, EMPTY, Database
+from chatbox.storage.mongo.database import (
+    ACTIVE,
+    ANSWERING,
+    BY_ACTIVITY,
+    EMPTY,
+    OF_USER,
+    SHARE_HASH,
+    SHARE_TOKEN,
+    Database,
+)
 
 KEY_CHECKS = "key_checks"
 NEWEST_FIRST = [("last_activity", -1), ("_id", -1)]
@@ -85,12 +94,14 @@ def conditions(query: SessionQuery) -> Document:
     return wanted
 
 
-def index_for(query: SessionQuery) -> str | None:
-    """The index of the few sessions that a sweep looks for: the planner might prefer to go through all, in order."""
-    if query.user_id is not None or query.share_token is not None or query.share_hashes is not None:
-        return None
-    if query.answering:
-        return ANSWERING
-    if query.active:
-        return ACTIVE
-    return EMPTY if query.empty else None
+def index_for(query: SessionQuery) -> str:
+    """The index that has to look at the fewest sessions: the planner might go through all of them, in their order."""
+    fitting = (
+        (query.share_token is not None, SHARE_TOKEN),
+        (query.share_hashes is not None, SHARE_HASH),
+        (query.active, ACTIVE),
+        (query.empty, EMPTY),
+        (query.user_id is not None, OF_USER),
+        (query.answering, ANSWERING),
+    )
+    return next((index for fits, index in fitting if fits), BY_ACTIVITY)
