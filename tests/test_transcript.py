@@ -3,7 +3,7 @@
 import json
 
 from chatbox.session import Kind, Sender
-from chatbox.transcript import as_json, as_markdown
+from chatbox.transcript import as_json, as_markdown, message
 from tests.storage.values import answer, entry, session
 
 TALK = [
@@ -24,6 +24,14 @@ def test_json_has_every_entry_and_only_the_fields_with_a_value():
     assert whole["messages"][2]["model_id"] == "m"
     assert whole["messages"][4]["file_url"] == "https://f.example/c"
     assert set(whole["messages"][5]) == {"message_id", "seq", "content", "timestamp", "sender"}
+
+
+def test_what_only_a_frames_type_would_tell_is_in_the_metadata():
+    staff = {"admin_name": "Eve"}
+    join = entry("s", kind=Kind.ADMIN_JOIN, message_id="1", index=1, sender=Sender.SYSTEM, metadata=staff)
+    voice = entry("s", kind=Kind.VOICE_MESSAGE, message_id="2", index=2, file_id="f")
+    assert message(join)["metadata"] == staff | {"event": "admin_join"}
+    assert message(voice)["metadata"] == {"voice": "true"}
 
 
 def test_markdown_has_what_was_said_and_nobody_can_speak_as_someone_else():

@@ -11,10 +11,22 @@ from chatbox.session import MESSAGES, Entry, Kind, Sender, Session
 
 SPEAKERS = {Sender.USER: "You", Sender.AI: "Assistant", Sender.ADMIN: "Support", Sender.SYSTEM: "System"}
 
+MARKS = {
+    Kind.ADMIN_JOIN: {"event": "admin_join"},
+    Kind.ADMIN_LEAVE: {"event": "admin_leave"},
+    Kind.VOICE_MESSAGE: {"voice": "true"},
+}
+"""Metadata that tells what a frame's type tells."""
+
 
 def message(entry: Entry) -> dict[str, Any]:
     """An entry as the wire contract's ``Message``; fields without a value are left out."""
-    optional = {"file_id": entry.file_id, "file_url": entry.file_url, "model_id": entry.model_id}
+    optional = {
+        "file_id": entry.file_id,
+        "file_url": entry.file_url,
+        "model_id": entry.model_id,
+        "metadata": entry.metadata | MARKS.get(entry.kind, {}),
+    }
     return {
         "message_id": entry.message_id,
         "seq": entry.seq,
@@ -22,7 +34,6 @@ def message(entry: Entry) -> dict[str, Any]:
         "timestamp": rfc3339(entry.timestamp),
         "sender": str(entry.sender),
         **{key: value for key, value in optional.items() if value},
-        **({"metadata": entry.metadata} if entry.metadata else {}),
     }
 
 

@@ -80,6 +80,8 @@ class StoredMessage(msgspec.Struct, frozen=True, kw_only=True):
     def _kind(self) -> str:
         if self.file_id or self.file_url:
             return "file_upload"
+        if (event := (self.metadata or {}).get("event")) in ("admin_join", "admin_leave"):
+            return event
         return {"ai": "ai_response", "system": "notification"}.get(self.sender, "user_message")
 
 
@@ -130,13 +132,14 @@ class Api:
         return await self._get(_path(session_id), Conversation, {"before": str(before)} if before else {})
 
     async def messages(self, session_id: str, *, after: int = 0, until: int | None = None) -> list[StoredMessage]:
-        """All stored messages with ``after < seq <= until``, ascending."""
+        """All stored messages with ``after < seq <= until``, ascending. Without ``until``, they end where a running
+        answer begins."""
         found: list[StoredMessage] = []
-        page = await self.conversation(session_id)
+        page = await self.conversation(session_id, before=None if until is None else until + 1)
         while True:
             found[:0] = page.messages
             if page.before is None or page.before <= after:
-                return [m for m in found if after < m.seq and (until is None or m.seq <= until)]
+                return [message for message in found if message.seq > after]
             page = await self.conversation(session_id, before=page.before)
 
     async def rename(self, session_id: str, name: str) -> SessionInfo:

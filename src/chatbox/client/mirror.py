@@ -257,7 +257,7 @@ def _message(frame: Frame, *, own: bool) -> Message:
         model_id=frame.model_id,
         file_id=frame.file_id,
         file_url=frame.file_url,
-        metadata=frame.metadata,
+        metadata=frame.metadata | ({"voice": "true"} if frame.type == "voice_message" else {}),
     )
 
 
