@@ -11,6 +11,7 @@ from axe_playwright_python.base import AXE_FILE_PATH
 from playwright.async_api import Browser, Page, expect
 
 from .conftest import PATIENCE, ChatPage, Person, Server, serving
+from .proxy import Proxy
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -163,4 +164,24 @@ async def test_one_of_several_models_is_chosen(two_models: Server, chromium: Bro
     await expect(chat.page.get_by_text("Model: Second model")).to_be_visible()
     await chat.page.reload()
     await expect(selector).to_have_value("second")
+    await context.close()
+
+
+async def test_a_model_that_can_not_be_chosen_now_is_not_shown_as_chosen(two_models: Server, chromium: Browser) -> None:
+    context = await chromium.new_context(locale="en-GB")
+    async with Proxy(two_models.port) as network:
+        chat = await Person(two_models, context, "unlucky").open(base=network.base(two_models.base))
+        await chat.ask("hello")
+        network.refusing = True
+        network.cut()
+        await expect(chat.link).to_contain_text("The connection was lost.")
+        selector = chat.page.get_by_label("Model", exact=True)
+        await selector.select_option("Second model")
+        await expect(chat.page.get_by_text("There is no connection at the moment.")).to_be_visible()
+        await expect(selector).to_have_value("first")
+        network.refusing = False
+        await expect(chat.link).to_have_text("")
+        await selector.select_option("Second model")
+        await expect(chat.page.get_by_text("Model: Second model")).to_be_visible()
+        await expect(selector).to_have_value("second")
     await context.close()
