@@ -11,11 +11,15 @@ from hypothesis import strategies as st
 
 from chatbox.backplane.base import Pool
 from chatbox.backplane.memory import MemoryQuotas
+from chatbox.connection import Connection
 from chatbox.connections import COME_BACK, SOCKETS, Connections, Socket
 from chatbox.errors import TooManyConnections, Unavailable
 from chatbox.metrics import Metrics
+from chatbox.outbox import Line
 from chatbox.protocol import Close
+from chatbox.tasks import Tasks
 from tests import mutants
+from tests.world import principal
 
 ids = numbers()
 
@@ -233,6 +237,22 @@ class SlowQuotas(MemoryQuotas):
         self.asked.set()
         await self.gate.wait()
         return await super().enter(pool, key, member)
+
+
+async def test_a_socket_is_told_nothing_before_its_first_frame():
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    async with Tasks() as tasks:
+        socket = Connection("s", principal(), "", send, Line(), tasks)
+        socket.hint("drain")
+        socket.session_id = "attached"
+        socket.hint("drain")
+        while len(tasks):
+            await asyncio.sleep(0)
+    assert len(sent) == 1
 
 
 async def test_a_socket_on_its_way_in_when_draining_begins_is_refused_too():

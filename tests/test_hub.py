@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from chatbox.backplane.base import Removed, Signal
-from chatbox.backplane.memory import MemoryBackplane
+from chatbox.backplane import base as backplane
+from chatbox.backplane.base import Removed, Signal, Turn
+from chatbox.backplane.memory import MemoryBackplane, MemoryBus
 from chatbox.errors import NotFound, StorageBusy
 from chatbox.hub import Hub, Position, Replay
 from chatbox.llm.base import End, Piece
@@ -19,7 +20,7 @@ from chatbox.session import STEP, Kind
 from chatbox.storage.memory import MemoryStorage
 from tests.mutants import found
 from tests.storage.values import entry, session
-from tests.world import Ear, Failing, Scripted, World, world
+from tests.world import WHOLE, Ear, Failing, Scripted, World, world
 
 
 def greet(replay: Replay):
@@ -295,6 +296,112 @@ async def test_a_gap_waits_for_the_store_and_is_filled_then():
         await ear.hear("ack")
         assert [frame["content"] for frame in ear.of("user_message")] == ["unheard"]
         assert not ear.copy.broken
+
+
+async def test_a_gap_is_filled_after_a_failure_that_nobody_foresaw(monkeypatch):
+    monkeypatch.setattr("chatbox.hub.TRY_AGAIN", 0.01)
+    storage = Failing(MemoryStorage())
+    storage.error = lambda: ValueError("unforeseen")
+    async with world(storage) as here:
+        ear = await here.enter()
+        await storage.append(entry(ear.session_id, content="unheard"))
+        storage.down = {"read"}
+        await here.do(ear, AskHelp(message_id="h"))
+        async with asyncio.timeout(5):
+            while not here.tasks.failed:
+                await asyncio.sleep(0.001)
+        storage.down = set()
+        await ear.hear("ack")
+        assert [frame["content"] for frame in ear.of("user_message")] == ["unheard"]
+
+
+class Tardy(MemoryBackplane):
+    """Loses the pieces, and keeps the news of a turn until it is asked for them."""
+
+    turn = None
+
+    def _tell(self, session_id, event):
+        if isinstance(event, Turn):
+            self.turn = event
+        elif not isinstance(event, backplane.Piece):
+            super()._tell(session_id, event)
+
+    async def running(self, session_id, known):
+        return None
+
+
+async def test_the_news_of_a_turn_that_come_after_its_answer_begin_nothing():
+    late = Tardy()
+    async with world(backplane=late) as here:
+        ear = await here.enter()
+        await here.say(ear, "hi")
+        await ear.done()
+        here.hub._receive(ear.session_id, late.turn)
+        assert ear.of("loading") == []
+        assert here.hub.room(ear.session_id).answer is None
+
+
+class HardOfHearing(MemoryBackplane):
+    """Misses an answer's first piece; ``before_running`` happens before the next look at the running answer."""
+
+    before_running = None
+
+    def connect(self, receiver):
+        missed = []
+
+        def hear(session_id, event):
+            if isinstance(event, backplane.Piece) and not missed:
+                missed.append(event)
+            else:
+                receiver(session_id, event)
+
+        super().connect(hear)
+
+    async def running(self, session_id, known):
+        if self.before_running:
+            before, self.before_running = self.before_running, None
+            await before()
+        return await super().running(session_id, known)
+
+
+async def test_an_answer_that_ends_while_a_gap_is_filled_is_given_whole():
+    gate, bus, storage = asyncio.Event(), MemoryBus(), MemoryStorage()
+    model = Scripted((Piece("a"), gate, Piece("b"), End()), WHOLE)
+    one = World(storage, model, backplane=MemoryBackplane(bus))
+    two = World(storage, model, backplane=HardOfHearing(bus))
+    async with one.tasks, two.tasks:
+        ear = await one.enter()
+        other = await two.enter(session_id=ear.session_id)
+        await one.say(ear, "hi")
+        await ear.hear("ai_response")
+
+        async def the_answer_ends():
+            gate.set()
+            await ear.done()
+            while one.backplane._bus.answers:
+                await asyncio.sleep(0)
+
+        two.backplane.before_running = the_answer_ends
+        await one.say(ear, "and")
+        answer = (await other.done())["message_id"]
+        assert [f["content"] for f in other.of("ai_response") if f["message_id"] == answer] == ["ab"]
+        await other.done(2)
+        assert not other.copy.broken
+
+
+async def test_who_comes_back_after_what_overtook_the_first_piece_is_told_that_the_answer_begins():
+    first, last = asyncio.Event(), asyncio.Event()
+    async with world(None, Scripted((first, Piece("a"), last, End()))) as here:
+        ear = await here.enter()
+        await here.say(ear, "hi")
+        await ear.hear("loading")
+        await here.say(ear, "and")
+        acked = await ear.hear("ack", 2)
+        first.set()
+        await ear.hear("ai_response")
+        back = await here.enter(session_id=ear.session_id, at=Position(ear.copy.epoch, acked["seq"]))
+        assert [frame["type"] for frame in back.frames] == ["connection_status", "loading", "ai_response"]
+        last.set()
 
 
 async def test_a_gap_of_a_forgotten_room_is_not_filled():

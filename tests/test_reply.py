@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from chatbox import draft
+from chatbox.backplane.memory import MemoryBackplane, MemoryBus
 from chatbox.draft import Draft, ReplyLimits
 from chatbox.errors import Fenced, ProviderBusy, ProviderRefused, ProviderTimeout, ProviderUnreachable, StorageCorrupt
 from chatbox.llm.base import End, File, Piece, Usage
@@ -19,7 +20,7 @@ from chatbox.storage.memory import MemoryStorage
 from chatbox.turn import turn_entry
 from tests.mutants import found
 from tests.storage.values import NOON
-from tests.world import QUICK, WHOLE, Ear, Failing, Scripted, World, encrypted, world
+from tests.world import QUICK, WHOLE, Around, Ear, Failing, Scripted, World, encrypted, world
 
 SHORT = ReplyLimits(total=0.3, first_piece=0.1, between_pieces=0.1, back_off=0.001, max_back_off=0.002)
 
@@ -685,6 +686,39 @@ async def test_a_turn_that_was_closed_and_taken_again_meanwhile_is_not_settled()
         assert unfinished.answer_id not in [entry.message_id for entry in await here.log(ear.session_id)]
 
 
+class StandsStill(Around):
+    """``meanwhile`` happens before a turn is appended, as when the process stands still with the lease."""
+
+    meanwhile = None
+
+    async def append(self, entry, change=None, *, fence=None):
+        if entry.kind is Kind.TURN and self.meanwhile:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            await meanwhile()
+        return await super().append(entry, change, fence=fence)
+
+
+async def test_who_stood_still_with_a_lease_does_not_end_the_turn_of_the_next_holder():
+    gate, bus, storage = asyncio.Event(), MemoryBus(), MemoryStorage()
+    one = World(StandsStill(storage), Scripted(WHOLE), backplane=MemoryBackplane(bus))
+    two = World(storage, Scripted((Piece("a"), gate, End())), backplane=MemoryBackplane(bus))
+    async with one.tasks, two.tasks:
+        ear = await one.enter()
+        other = await two.enter(session_id=ear.session_id)
+
+        async def the_lease_runs_out_and_the_other_answers():
+            del bus.leases[ear.session_id]
+            two.replies.wake(await storage.get(ear.session_id))
+            await other.hear("ai_response")
+            asyncio.get_running_loop().call_later(0.2, gate.set)
+
+        one.storage.meanwhile = the_lease_runs_out_and_the_other_answers
+        await one.say(ear, "hi")
+        assert (await ear.done())["metadata"]["finish_reason"] == "stop"
+        await one.quiet()
+        assert len(ear.ends) == 1
+
+
 async def test_a_turn_that_runs_here_is_not_settled():
     gate = asyncio.Event()
     async with world(None, Scripted((gate, *WHOLE))) as here:
@@ -702,6 +736,7 @@ async def test_a_session_that_is_deleted_under_its_answer_leaves_nothing():
         await here.storage.delete(ear.session_id)
         await here.quiet()
         assert here.tasks.failed == 0
+        assert await here.backplane.running(ear.session_id, 0) is None
         here.replies.wake(session_of(ear))
         await here.quiet()
         assert here.tasks.failed == 0

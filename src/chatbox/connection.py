@@ -97,7 +97,8 @@ class Connection(Listener, Socket):
         self._line.abort()
 
     def hint(self, event: str, **metadata: str) -> None:
-        self.send(protocol.notice(self.session_id, event, **metadata))
+        if self.session_id:  # nothing comes before the first frame
+            self.send(protocol.notice(self.session_id, event, **metadata))
 
     @property
     def missed_ping(self) -> bool:

@@ -13,6 +13,7 @@ from typing import Literal
 import msgspec
 import structlog
 
+from chatbox import turn
 from chatbox.backplane.base import Backplane, Event
 from chatbox.errors import NotFound, StorageError
 from chatbox.protocol import Frame
@@ -199,22 +200,43 @@ class Hub:
         self._tasks.start(self._mend(room), "fill a gap")
 
     async def _mend(self, room: Room) -> None:
-        while self._rooms.get(room.session_id) is room:
-            try:
-                await self._catch_up(room)
-                return
-            except StorageError as error:
-                log.warning("a gap can't be filled yet", session=room.session_id, error=str(error))
-                await asyncio.sleep(TRY_AGAIN)
+        """Fill the gap; whatever it is that fails, try again: a room that waits for ever hears nothing."""
+        if self._rooms.get(room.session_id) is not room:
+            return
+        try:
+            await self._catch_up(room)
+        except Exception as error:
+            self._tasks.start(self._mend_later(room), "fill a gap")
+            if not isinstance(error, StorageError):
+                raise
+            log.warning("a gap can't be filled yet", session=room.session_id, error=str(error))
+
+    async def _mend_later(self, room: Room) -> None:
+        await asyncio.sleep(TRY_AGAIN)
+        await self._mend(room)
 
     async def _catch_up(self, room: Room) -> None:
-        """Bring a room up to the store's end. The log is read first: the running answer then covers all before that."""
-        entries: list[Entry] = []
-        known = room.index
-        while more := await self._storage.read(room.session_id, after=known, limit=PAGE):
+        """Bring a room up to the store's end. The log is read first: the running answer then covers all before that. If
+        the answer that is open there does not run any more, the log may have its end by now."""
+        entries = await self._after(room, room.index)
+        while True:
+            known = entries[-1].index if entries else room.index
+            running = await self._backplane.running(room.session_id, known)
+            open_answer = turn.still_open(room.owing.open_answer, entries)
+            if open_answer is None or (running and running.turn.answer_id == open_answer):
+                break
+            if not (more := await self._after(room, known)):
+                break
             entries += more
+        room.merge(entries, running)
+
+    async def _after(self, room: Room, known: int) -> list[Entry]:
+        """The log beyond an entry."""
+        found: list[Entry] = []
+        while more := await self._storage.read(room.session_id, after=known, limit=PAGE):
+            found += more
             known = more[-1].index
-        room.merge(entries, await self._backplane.running(room.session_id, known))
+        return found
 
 
 def _empty(room: Room) -> bool:

@@ -282,7 +282,7 @@ class Replies:
             taken = await self._append_turn(session_id, entry)
         except Fenced:
             if grant is Grant.SURE:
-                await self._settlement.close(session_id)
+                await self._settlement.close(session_id, answer_id)
             raise
         finally:
             if taken is None:
@@ -331,11 +331,11 @@ class Replies:
 
     async def _store(self, draft: Draft, entry: Entry, change: Change) -> bool:
         """Commit the answer and tell everyone; false when the turn stays open. A late writer is refused by the fence
-        and says nothing."""
+        and says nothing; so does one whose session was deleted."""
         try:
             await self._publish(await self._append(entry, change, draft.turn.fence))
-        except Fenced:
-            log.warning("a late answer was refused", answer=entry.message_id)
+        except (Fenced, NotFound) as error:
+            log.warning("a late answer was refused", answer=entry.message_id, error=str(error))
         except StorageError as error:
             log.error("an answer could not be stored", answer=entry.message_id, error=str(error))
             failure = DatabaseUnavailable("The answer could not be stored.")

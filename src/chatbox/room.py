@@ -61,7 +61,7 @@ class Room:
     are given to ``follow``. ``owing`` is what the log says about answers, as far as it has passed."""
 
     __slots__ = (
-        "_fence", "_fill", "_filling", "_follow", "_waiting", "answer", "index", "left_at", "listeners", "named",
+        "_fill", "_filling", "_follow", "_waiting", "answer", "index", "left_at", "listeners", "named",
         "owing", "position", "session_id",
     )  # fmt: skip
 
@@ -74,7 +74,6 @@ class Room:
         self.listeners: dict[str, Listener] = {}
         self.left_at = time.monotonic()
         self.owing = Owing()
-        self._fence = 0
         self._fill = fill
         self._follow = follow
         self._filling = True
@@ -85,7 +84,6 @@ class Room:
         self.index, self.position = session.last_index, session.seq
         self.named = bool(session.name)
         self.owing.open_answer = session.answer_id
-        self._fence = session.fence - 1 if session.answer_id else session.fence
 
     def receive(self, event: Event) -> None:
         match event:
@@ -109,12 +107,13 @@ class Room:
 
     def merge(self, entries: Sequence[Entry], running: Running | None) -> None:
         """Fill a gap with the log's end and the running answer, which are consistent with each other."""
-        fresh = running is not None and running.turn.fence > self._fence
+        fresh = False
         for event in in_order(entries, running):
             match event:
                 case Entry() if event.index == self.index + 1:
                     self._pass_entry(event)
-                case Turn() if fresh:
+                case Turn() if self._begins(event):
+                    fresh = True
                     self._begin(event)
                 case Piece() if (answer := self._answer_of(event)) and event.seq == self.position + 1:
                     self._pass_piece(answer, event)
@@ -130,12 +129,13 @@ class Room:
         listener.session_id, listener.position = self.session_id, position
         self.listeners[listener.id] = listener
         answer = self.answer
+        shown = bool(answer and answer.pieces and answer.pieces[0].seq <= position)
         pieces: list[Piece] = []
         for event in in_order(missed, Running(answer.turn, tuple(answer.pieces)) if answer else None):
             match event:
                 case Piece() if event.seq > position:
                     pieces.append(event)
-                case Turn() if event.seq >= position:
+                case Turn() if not shown:
                     listener.send(protocol.loading(self.session_id, event.answer_id, event.replaces))
                 case Entry() if event.kind in VISIBLE:
                     self._give_merged(listener, pieces)
@@ -171,12 +171,10 @@ class Room:
             self._miss(piece)
 
     def _turn(self, turn: Turn) -> None:
-        if turn.fence <= self._fence:
-            return
-        if turn.index <= self.index:
-            self._begin(turn)
-        else:
+        if turn.index > self.index:
             self._miss(turn)
+        elif self._begins(turn):
+            self._begin(turn)
 
     def _stored(self, event: Stored) -> None:
         if event.entry.index <= self.index:
@@ -195,13 +193,17 @@ class Room:
         self._filling = True
         self._fill(self)
 
+    def _begins(self, turn: Turn) -> bool:
+        """Whether this turn is open, as far as the log has passed, and new here."""
+        begun = self.answer is not None and self.answer.turn.answer_id == turn.answer_id
+        return turn.answer_id == self.owing.open_answer and not begun
+
     def _answer_of(self, piece: Piece) -> Answer | None:
         return self.answer if self.answer and self.answer.turn.answer_id == piece.answer_id else None
 
     # -- what goes to the listeners ------------------------------------------------------------------------------------
 
     def _begin(self, turn: Turn) -> None:
-        self._fence = turn.fence
         self.answer = Answer(self.session_id, turn)
         self._all(protocol.loading(self.session_id, turn.answer_id, turn.replaces))
 

@@ -41,13 +41,14 @@ class Settlement:
         finally:
             await self._backplane.finish(session_id, mine)
 
-    async def close(self, session_id: str) -> Session:
-        """End the session's turn; the caller has the lease. Nothing that was shown or kept of its answer is lost.
-        Raises ``NotFound``, ``StorageError``."""
+    async def close(self, session_id: str, mine: str) -> None:
+        """End the session's turn, if the lease is ``mine`` after that turn was seen: only then nobody works on it.
+        Nothing that was shown or kept of its answer is lost. Raises ``NotFound``, ``StorageError``."""
         session = await self._storage.get(session_id)
         if session is None:
             raise NotFound("The session does not exist.")
-        return await self._end(session, session.answer_id) if session.answer_id else session
+        if session.answer_id and await self._backplane.acquire(session_id, mine) is Grant.SURE:
+            await self._end(session, session.answer_id)
 
     async def _end(self, session: Session, answer_id: str) -> Session:
         content = await self._left_behind(session.id, answer_id)

@@ -60,6 +60,16 @@ def open_turn(entries: Sequence[Entry]) -> Entry | None:
     return turns[-1] if turns and turns[-1].metadata.get("answer_id") not in answered else None
 
 
+def still_open(answer_id: str | None, entries: Sequence[Entry]) -> str | None:
+    """The answer that is open after these entries, if ``answer_id`` was before them."""
+    for entry in entries:
+        if entry.kind is Kind.TURN:
+            answer_id = entry.metadata.get("answer_id")
+        elif entry.kind is Kind.AI_RESPONSE and entry.message_id == answer_id:
+            answer_id = None
+    return answer_id
+
+
 class Owing:
     """What is owed, as a log passes by. ``open_answer`` is not in the log yet; ``asked_at`` is when (in s, by the clock
     of who passes the entries) something was asked that no turn has taken up."""
@@ -72,10 +82,7 @@ class Owing:
 
     def take(self, entry: Entry, now: float) -> None:
         """Pass the next entry."""
-        if entry.kind is Kind.TURN:
-            self.open_answer = entry.metadata.get("answer_id")
-        elif entry.kind is Kind.AI_RESPONSE and entry.message_id == self.open_answer:
-            self.open_answer = None
+        self.open_answer = still_open(self.open_answer, [entry])
         if settles(entry):
             self.asked_at = None
         elif wants(entry) and self.asked_at is None:
