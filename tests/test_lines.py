@@ -375,6 +375,26 @@ async def test_a_peer_that_does_not_answer_the_goodbye_is_not_waited_for(live, m
         await settled(live)
 
 
+async def test_a_server_that_stops_waits_for_the_answer_to_its_goodbye(tmp_path):
+    stop, up = asyncio.Event(), asyncio.get_running_loop().create_future()
+
+    async def serve():
+        async with running(tmp_path) as live:
+            up.set_result(live)
+            await stop.wait()
+
+    serving = asyncio.create_task(serve())
+    async with upgraded(await up) as raw:
+        stop.set()
+        while (await raw.frame())[0] != CLOSE:
+            pass
+        with pytest.raises(TimeoutError):
+            await raw.ended(patience=0.5)
+        raw.write(frame(CLOSE, Close.DRAINING.to_bytes(2)))
+        await raw.ended()
+    await serving
+
+
 # -- floods ------------------------------------------------------------------------------------------------------------
 
 

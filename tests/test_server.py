@@ -2,10 +2,7 @@
 
 import asyncio
 import signal
-import socket
-import sys
 import time
-from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
@@ -14,7 +11,7 @@ from chatbox.lines import DEAD_AFTER
 from chatbox.protocol import Close
 from tests import mutants
 from tests.live import running, token
-from tests.processes import environment
+from tests.production import MAIN, Process
 
 
 async def test_a_stopping_server_tells_its_clients_finishes_its_answers_and_closes_with_1001(tmp_path):
@@ -71,66 +68,6 @@ async def test_a_silent_line_is_found_by_the_ping(tmp_path):
 
 
 # -- as production runs it ---------------------------------------------------------------------------------------------
-
-MAIN = ("-m", "chatbox", "serve")
-
-
-class Process:
-    """A server of its own, configured for production, that logs everything it does to a file."""
-
-    def __init__(self, folder, **changes):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        self.http = f"http://127.0.0.1:{self.port}/chatbox"
-        self.folder = folder
-        self._log = folder / "chatbox.log"
-        self._output = folder / "output.txt"
-        ours = {
-            "CHATBOX_MODE": "production",
-            "SERVER_HOST": "127.0.0.1",
-            "SERVER_PORT": str(self.port),
-            "ALLOWED_ORIGINS": "https://www.example.com",
-            "ENCRYPTION_KEY": "Zk3vQm8Rw1Xb6Nc9Tf2Yh5Lj7Pd4Gs0A",
-            "DRAIN_TIMEOUT": "2s",
-            "LOG_LEVEL": "debug",
-            "LOG_FILE": str(self._log),
-        }
-        self._env = environment(folder, **ours | changes)
-
-    @asynccontextmanager
-    async def running(self, program=MAIN):
-        with self._output.open("wb") as sink:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, *program, env=self._env, stdout=sink, stderr=sink
-            )
-        self.process = process
-        try:
-            yield self
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-
-    async def settled(self, patience=60):
-        """Wait until it listens or has ended."""
-        async with asyncio.timeout(patience):
-            while self.process.returncode is None and '"listening"' not in self.text:
-                await asyncio.sleep(0.05)
-
-    async def signalled(self, number, patience=60):
-        self.process.send_signal(number)
-        async with asyncio.timeout(patience):
-            return await self.process.wait()
-
-    @property
-    def text(self):
-        """All that it said anywhere."""
-        files = (file for file in (self._log, self._output) if file.exists())
-        return "".join(file.read_text("utf-8", "replace") for file in files)
-
-    def bound(self):
-        with socket.socket() as other:
-            return other.connect_ex(("127.0.0.1", self.port)) == 0
 
 
 async def check_settings_first(folder, program=MAIN, patience=60):
