@@ -332,6 +332,29 @@ async def test_pieces_of_a_replica_that_was_cut_off_for_a_moment_follow(redis_se
         assert await other.plane.running("s", 2) == Running(TURN, pieces(*"012345678"))
 
 
+async def test_what_was_under_way_when_a_line_went_silent_does_no_harm_when_it_arrives_after_all(redis_server):
+    async with (
+        Proxy(redis_server.port) as proxy,
+        several(through(proxy), redis_server.url, timing=Timing(patience=0.3)) as (writer, other),
+    ):
+        await answers(writer)
+        for round_ in range(3):
+            proxy.hole = True
+            for number in range(3):
+                await writer.plane.push("s", "a", f"{round_}.{number} ")
+            await other.plane.publish("s", Stored(entry("s", index=5 + round_)))
+            proxy.hole = False
+            await sound(writer)
+            await writer.plane.push("s", "a", "on ")
+            await eventually(lambda: not writer.plane._leases.get("s").torn)
+        own = Running(TURN, tuple(writer.pieces()))
+        texts = [f"{round_}.{number} " for round_ in range(3) for number in range(3)]
+        assert [piece.text for piece in own.pieces if piece.text != "on "] == ["0", "1", "2", *texts]
+        async with asyncio.timeout(60):
+            while await other.plane.running("s", 5) != own:
+                await asyncio.sleep(0.05)
+
+
 async def test_a_replica_that_stays_cut_off_may_push_only_while_its_lease_surely_lives(redis_server):
     lease = 2.0
     async with (
@@ -379,6 +402,19 @@ async def test_a_replica_that_comes_back_after_its_turn_was_ended_puts_nothing_b
             await cut_off.plane.push("s", "a", "late")
         await cut_off.plane.finish("s", "a")
         await other.plane.push("s", "b", "er")
+
+
+async def test_an_answer_that_ended_while_its_replica_was_cut_off_is_over_when_it_is_back(redis_server):
+    async with Proxy(redis_server.port) as proxy, several(through(proxy), redis_server.url) as (cut_off, other):
+        await answers(cut_off)
+        proxy.refusing = True
+        proxy.cut()
+        await eventually(lambda: not cut_off.plane._link.up)
+        await cut_off.plane.finish("s", "a")
+        proxy.refusing = False
+        await sound(cut_off)
+        assert await other.plane.running("s", 2) is None
+        assert await other.plane.acquire("s", "b") is Grant.SURE
 
 
 async def test_closing_while_redis_hangs_takes_no_longer_than_its_patience(redis_server):

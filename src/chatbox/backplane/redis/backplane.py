@@ -19,6 +19,7 @@ from chatbox.backplane.base import (
     Behind,
     Grant,
     Joined,
+    Piece,
     Published,
     Receiver,
     Removed,
@@ -30,7 +31,7 @@ from chatbox.backplane.base import (
 from chatbox.backplane.redis.codec import Codec
 from chatbox.backplane.redis.inbox import Inbox
 from chatbox.backplane.redis.leases import Hold, Leases
-from chatbox.backplane.redis.line import Address, Line, Reply, Timing, answer, ms
+from chatbox.backplane.redis.line import Address, Line, Reply, Timing, answer, chunks, ms
 from chatbox.backplane.redis.link import Link
 from chatbox.backplane.redis.listening import Listening
 from chatbox.backplane.redis.scripts import BEGIN, ENTRY, KNOWN, PUSH, TELL, Keys
@@ -109,7 +110,7 @@ class RedisBackplane(Backplane):
 
         command = KNOWN.call((keys.at, keys.log), known * STEP, ms(self._timing.keep), 0 if own else 1)
         found = await self._link.send(command, read)
-        return self._codec.running(session_id, found) if isinstance(found, list) else found
+        return await self._read(session_id, found) if isinstance(found, list) else found
 
     async def check(self) -> None:
         await self._link.send(self._leases.age(), answer)
@@ -146,6 +147,8 @@ class RedisBackplane(Backplane):
             (self._inbox.keep, "messages of other replicas"),
             (self._inbox.probe, "probe"),
             (self._leases.keep, "leases"),
+            (self._leases.mend, "answers that Redis lacks"),
+            (self._keep_telling, "news that could not be told"),
             (self._listening.pulse, "pulse"),
             (self._listening.beacon, "beacon"),
             (self._listening.keep_doubting, "doubt"),
@@ -202,7 +205,9 @@ class RedisBackplane(Backplane):
             self._listening.tell(session_id, turn)
 
         keep = ms(self._timing.keep)
-        command = BEGIN.call(hold.keys.all, self._node, f"{session_id}\n", hold.holder, turn.seq, keep, row)
+        command = BEGIN.call(
+            hold.keys.all, self._node, f"{session_id}\n", self._leases.holder(hold.answer_id), turn.seq, keep, row
+        )
         await self._link.send(command, begun)
 
     async def _push(self, hold: Hold, text: str) -> None:
@@ -223,7 +228,7 @@ class RedisBackplane(Backplane):
                 hold.keys.all,
                 self._node,
                 f"{session_id}\n",
-                hold.holder,
+                self._leases.holder(hold.answer_id),
                 hold.seq,
                 ms(self._timing.keep),
                 f"{answer_id}\n",
@@ -256,6 +261,17 @@ class RedisBackplane(Backplane):
             hold.pass_by(event.entry.index)
         self._listening.tell(session_id, event)
 
+    async def _read(self, session_id: str, rows: list[bytes]) -> Running | None:
+        """An answer from its log; a long one takes several turns of the loop."""
+        turn = self._codec.begun(session_id, rows)
+        if turn is None:
+            return None
+        pieces: list[Piece] = []
+        for chunk in chunks(rows[1:]):
+            pieces += self._codec.pieces(session_id, turn.answer_id, chunk)
+            await asyncio.sleep(0)
+        return Running(turn, tuple(pieces))
+
     # -- outages -------------------------------------------------------------------------------------------------------
 
     async def _greet(self, line: Line) -> None:
@@ -265,6 +281,15 @@ class RedisBackplane(Backplane):
     def _risen(self) -> None:
         self._leases.risen()
         self._listening.risen()
+        self._tell_missed()
+
+    async def _keep_telling(self) -> None:
+        while True:
+            await asyncio.sleep(self._timing.beacon)
+            if self._link.up:
+                self._tell_missed()
+
+    def _tell_missed(self) -> None:
         missed, self._missed = self._missed, {}
         for session_id, position in missed.items():
             self._tell_late(session_id, position)

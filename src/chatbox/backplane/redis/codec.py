@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import msgspec
 import structlog
 
-from chatbox.backplane.base import Behind, Event, Joined, Piece, Removed, Running, Signal, Stored, Turn
+from chatbox.backplane.base import Behind, Event, Joined, Piece, Removed, Signal, Stored, Turn
 from chatbox.errors import StorageCorrupt
 from chatbox.keyring import Keyring
 
@@ -82,16 +82,19 @@ class Codec:
             self._tell_once("an event could not be read: it comes from a newer version, or is damaged", str(error))
             return session_id, Behind()
 
-    def running(self, session_id: str, rows: Sequence[bytes]) -> Running | None:
-        """The answer that a log holds. A piece that can't be read is empty: its position still counts."""
-        try:
-            turn = self._opened_turn(session_id, rows[0].decode())
-        except (*UNREADABLE, IndexError):
-            if rows:
-                self._tell_once("a running answer could not be read", "its turn")
+    def begun(self, session_id: str, rows: Sequence[bytes]) -> Turn | None:
+        """The turn that a log begins with."""
+        if not rows:
             return None
-        pieces = [self._kept_piece(session_id, turn.answer_id, row) for row in rows[1:]]
-        return Running(turn, tuple([piece for piece in pieces if piece]))
+        try:
+            return self._opened_turn(session_id, rows[0].decode())
+        except UNREADABLE as error:
+            self._tell_once("a running answer could not be read", str(error))
+            return None
+
+    def pieces(self, session_id: str, answer_id: str, rows: Sequence[bytes]) -> list[Piece]:
+        """The pieces of a log. One that can't be read is empty: its position still counts."""
+        return list(filter(None, [self._kept_piece(session_id, answer_id, row) for row in rows]))
 
     def _event(self, kind: str, session_id: str, body: str) -> Event:
         match kind:

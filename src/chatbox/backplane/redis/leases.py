@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from itertools import takewhile
 
 import structlog
 
@@ -29,6 +28,8 @@ log = structlog.get_logger(component="backplane")
 RENEWALS = 3
 MARGIN = 0.1
 """Share of a lease's life by which this node's clock may be wrong."""
+UNFINISHED = 10_000
+"""Ends of answers that are remembered while Redis is away. Of more, Redis forgets the answers by itself."""
 REMEMBERED = 86_400.0
 """Seconds for which it is remembered since when Redis has had its data, with nobody there."""
 
@@ -40,12 +41,11 @@ class Hold:
     ``alone``: it was granted while Redis was away.
     """
 
-    __slots__ = ("alone", "answer_id", "holder", "keys", "lost", "pieces", "seq", "session_id", "torn", "turn", "until")
+    __slots__ = ("alone", "answer_id", "keys", "lost", "pieces", "seq", "session_id", "torn", "turn", "until")
 
-    def __init__(self, session_id: str, answer_id: str, node: str) -> None:
+    def __init__(self, session_id: str, answer_id: str) -> None:
         self.session_id = session_id
         self.answer_id = answer_id
-        self.holder = f"{answer_id} {node}"
         self.keys = Keys.of(session_id)
         self.until = 0.0
         self.alone = self.torn = self.lost = False
@@ -81,6 +81,14 @@ class Hold:
     def newest_piece(self) -> int:
         return self.pieces[-1].seq if self.pieces else 0
 
+    def has(self, rows: int, last: int) -> bool:
+        """Whether so many rows of a log, with that newest piece, are how this answer began."""
+        pieces = rows - 1
+        return pieces == 0 or (0 < pieces <= len(self.pieces) and self.pieces[pieces - 1].seq == last)
+
+    def is_all(self, rows: int, last: int) -> bool:
+        return self.turn is None or (rows == len(self.pieces) + 1 and self.has(rows, last))
+
     @property
     def running(self) -> Running | None:
         return Running(self.turn, tuple(self.pieces)) if self.turn and not self.lost else None
@@ -96,6 +104,9 @@ class Leases:
         self._timing = timing
         self._life = timing.lease * (1 - MARGIN)
         self._held: dict[str, Hold] = {}
+        self._torn: dict[Hold, int] = {}  # what has to be put back, and the rows of it that Redis has
+        self._unfinished: dict[str, tuple[str, bool]] = {}  # what ended while Redis was away
+        self._work = asyncio.Event()
         self._sure_from = 0.0
         self._risen = False
 
@@ -109,10 +120,14 @@ class Leases:
             raise Fenced("the answer has no lease: it is over, or another replica has it")
         return hold
 
+    def holder(self, answer_id: str) -> str:
+        """Who holds an answer's lease, as Redis is told on the present line."""
+        return f"{answer_id} {self._node} {self._link.number}"
+
     async def acquire(self, session_id: str, answer_id: str) -> Grant | None:
         held, sent = self._held.get(session_id), time.monotonic()
         again = held is not None and held.answer_id == answer_id and not held.lost
-        hold = held if held and again else Hold(session_id, answer_id, self._node)
+        hold = held if held and again else Hold(session_id, answer_id)
 
         def acquired(reply: Reply) -> Grant | None:
             if isinstance(reply, BackplaneDown):
@@ -124,15 +139,14 @@ class Leases:
             hold.until = sent + self._life
             return Grant.SURE if time.monotonic() >= self._sure_from else Grant.ALONE
 
-        command = ACQUIRE.call((hold.keys.lease,), hold.holder, ms(self._timing.lease))
+        command = ACQUIRE.call((hold.keys.lease,), self.holder(answer_id), ms(self._timing.lease))
         return await self._link.send(command, acquired)
 
     async def finish(self, session_id: str, answer_id: str, *, stored: bool) -> None:
         hold = self._held.get(session_id)
         if hold and hold.answer_id == answer_id:
             del self._held[session_id]
-        keys, holder = Keys.of(session_id), f"{answer_id} {self._node}"
-        await self._link.send(FINISH.call((keys.log, keys.lease), holder, answer_id if stored else ""), _whatever)
+        await self._finish(session_id, answer_id, stored)
 
     async def release(self) -> None:
         """Give up all leases; what was begun stays to be seen."""
@@ -149,6 +163,9 @@ class Leases:
             self._sure_from = time.monotonic() + self._timing.lease
         self._risen = True
         self.renew_all()
+        unfinished, self._unfinished = self._unfinished, {}
+        for session_id, (answer_id, stored) in unfinished.items():
+            self._finish(session_id, answer_id, stored)
 
     async def keep(self) -> None:
         """Renew the leases, until cancelled."""
@@ -171,24 +188,38 @@ class Leases:
             if isinstance(reply, BackplaneDown):
                 self._renew_alone(hold)
                 return
-            status, last = reply[0], int(reply[1])
+            status, rows, last = reply[0], reply[1], int(reply[2])
             if status == 0 or (status < 0 and sent >= hold.until):
                 hold.lose()
                 return
             if status > 0:
                 hold.until, hold.alone = sent + self._life, False
-            if status < 0 or hold.torn or (hold.turn and last != hold.newest_piece):
-                self._mend(hold, last)
+            if status < 0 or hold.torn or not hold.is_all(rows, last):
+                self._tear(hold, rows if hold.has(rows, last) else 0)
 
-        keys, timing = hold.keys, self._timing
-        command = RENEW.call((keys.at, keys.log, keys.lease), hold.holder, ms(timing.lease), ms(timing.keep))
-        self._link.send(command, renewed)
+        keys, timing, holder = hold.keys, self._timing, self.holder(hold.answer_id)
+        lives = ms(timing.lease), ms(timing.keep)
+        self._link.send(RENEW.call((keys.at, keys.log, keys.lease), holder, *lives, hold.answer_id), renewed)
 
-    def _mend(self, hold: Hold, last: int) -> None:
-        """``last`` is the newest piece that Redis has. What is pushed from now on comes behind what is put back."""
+    def _tear(self, hold: Hold, rows: int) -> None:
+        hold.torn = True
+        self._torn[hold] = rows
+        self._work.set()
+
+    async def mend(self) -> None:
+        """Put back what Redis lacks, one answer a turn of the loop, until cancelled."""
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            torn, self._torn = self._torn, {}
+            for hold, rows in torn.items():
+                if self._held.get(hold.session_id) is hold and not hold.lost:
+                    self._mend(hold, rows)
+                await asyncio.sleep(0)
+
+    def _mend(self, hold: Hold, kept: int) -> None:
+        """Put the answer's rows behind those that Redis has. What is pushed from now on comes behind them."""
         timing, sent = self._timing, time.monotonic()
-        missing = list(takewhile(lambda piece: piece.seq > last, reversed(hold.pieces)))
-        rows = [self._codec.piece(hold.session_id, piece) for piece in reversed(missing)]
 
         def mended(reply: Reply) -> None:
             if isinstance(reply, BackplaneDown):
@@ -197,14 +228,30 @@ class Leases:
                 hold.lose()
             else:
                 hold.until, hold.alone = sent + self._life, False
+                if reply < 0:
+                    self.renew(hold)
 
-        turn = self._codec.turn(hold.session_id, hold.turn) if hold.turn else ""
         hold.torn = False
         lives = ms(timing.lease), ms(timing.keep)
-        command = MEND.call(
-            hold.keys.all, self._node, f"{hold.session_id}\n", hold.holder, *lives, hold.seq, turn, *rows
-        )
-        self._link.send(command, mended)
+        rows = self._rows(hold, kept)
+        names = self._node, f"{hold.session_id}\n", self.holder(hold.answer_id)
+        self._link.send(MEND.call(hold.keys.all, *names, *lives, hold.seq, kept, *rows), mended)
+
+    def _rows(self, hold: Hold, kept: int) -> list[str]:
+        """The rows of an answer's log from the one at ``kept`` on."""
+        if hold.turn is None:
+            return []
+        head = [] if kept else [self._codec.turn(hold.session_id, hold.turn)]
+        return head + [self._codec.piece(hold.session_id, piece) for piece in hold.pieces[max(kept - 1, 0) :]]
+
+    def _finish(self, session_id: str, answer_id: str, stored: bool) -> asyncio.Future[None]:
+        def finished(reply: Reply) -> None:
+            if isinstance(reply, BackplaneDown) and len(self._unfinished) < UNFINISHED:
+                self._unfinished[session_id] = answer_id, stored
+
+        keys = Keys.of(session_id)
+        command = FINISH.call((keys.log, keys.lease), self.holder(answer_id), answer_id if stored else "")
+        return self._link.send(command, finished)
 
     def _grant_alone(self, hold: Hold) -> Grant | None:
         held = self._held.get(hold.session_id)
@@ -230,7 +277,3 @@ class Leases:
         """Leases may be missing from data younger than a lease's life, though their holders are alive."""
         if not isinstance(reply, BackplaneDown):
             self._sure_from = max(self._sure_from, time.monotonic() + self._timing.lease - reply / 1000)
-
-
-def _whatever(reply: Reply) -> None:
-    """The reply does not matter."""

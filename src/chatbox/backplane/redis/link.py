@@ -22,6 +22,7 @@ class Link:
     """Keeps a line up: connects again, with growing pauses, whenever it breaks.
 
     Each new line gets the scripts, and ``greet`` is awaited, before others may use it; then ``risen`` is called.
+    ``number`` counts the lines.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Link:
         self._line: Line | None = None
         self._reason = "not connected yet"
         self._risen = risen
+        self.number = 0
 
     @property
     def up(self) -> bool:
@@ -78,6 +80,7 @@ class Link:
 
     def _rise(self, line: Line) -> None:
         self._line = line
+        self.number += 1
         self._risen()
 
     async def _connected(self) -> Line:

@@ -39,7 +39,7 @@ class RedisQuotas(Quotas):
         self._own: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
         self._late: dict[tuple[str, str, str], bool] = {}  # who entered or left while Redis was away
         self._tasks = Tasks()
-        self._link = Link(Address(url, timing), timing, self._greet, self._risen)
+        self._link = Link(Address(url, timing), timing, self._greet, self._tell_late)
 
     async def hit(self, window: str, key: str) -> float:
         rule = self._windows[window]
@@ -111,6 +111,7 @@ class RedisQuotas(Quotas):
             await asyncio.sleep(self._timing.pulse)
             with suppress(BackplaneDown):
                 await self._renew(self._link.send)
+                self._tell_late()
 
     async def _greet(self, line: Line) -> None:
         await self._renew(line.send)
@@ -122,8 +123,8 @@ class RedisQuotas(Quotas):
                 *[send(self._enter(*name, list(self._own[name]), 0), answer) for name in chunk if name in self._own]
             )
 
-    def _risen(self) -> None:
-        """Say what came up while there was no line."""
+    def _tell_late(self) -> None:
+        """Say what could not be said when it happened."""
         late, self._late = self._late, {}
         for (pool, key, member), entered in late.items():
             if not entered:

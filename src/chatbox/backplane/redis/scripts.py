@@ -5,7 +5,7 @@ The keys of a session begin with ``chatbox:1:{<session id>}:``
     nodes   sorted set: node to when it stops listening (ms of Redis's clock)
     at      newest position known
     log     list: ``t<answer id>|<sealed turn>``, then a ``<seq>|<sealed piece>`` for each piece
-    lease   ``<answer id> <node>``
+    lease   ``<answer id> <node> <line>``: the holder, and the number of its line to Redis
 
 A node gets its messages on the channel ``chatbox:1:node:<node>``. A script tells every listening node but the caller's
 own, which learns all it needs from the reply. Messages are described in ``codec``.
@@ -106,6 +106,19 @@ local function last_of(log)
 end
 """
 
+# A lease is renewed on a newer line only: what an older one still has under way comes too late.
+_LEASE = """
+local function owner(holder)
+  local who, line = holder:match('^(.*) (%d+)$')
+  return who or holder, tonumber(line) or 0
+end
+local function mine(held, holder)
+  local held_by, held_on = owner(held)
+  local who, line = owner(holder)
+  return held_by == who and held_on <= line
+end
+"""
+
 # What is too big for the channels has an empty body: the others are told how far the session has come.
 _BEHIND = """
 local function message_of(session, kind, body, reached)
@@ -152,9 +165,9 @@ return redis.call('LRANGE', KEYS[2], 0, -1)
 """)
 """KEYS at, log; ARGV position, keep, whether the log is wanted → the log."""
 
-ACQUIRE = Script("""
+ACQUIRE = Script(f"""{_LEASE}
 local held = redis.call('GET', KEYS[1])
-if held and held ~= ARGV[1] then return 0 end
+if held and not mine(held, ARGV[1]) then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
 """)
@@ -187,39 +200,38 @@ return seq
 """KEYS nodes, at, log, lease; ARGV node, session, holder, newest position here, keep, answer, sealed piece, most bytes
 of a message → its position; 0 when someone else has the lease, -1 when the lease or the log is lost."""
 
-RENEW = Script(f"""{_LOG}
+RENEW = Script(f"""{_LEASE}{_LOG}
 local held = redis.call('GET', KEYS[3])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
-local log = redis.call('PEXPIRE', KEYS[2], ARGV[3]) == 1 and last_of(KEYS[2]) or '-1'
-if held ~= ARGV[1] then return {{held and 0 or -1, log}} end
-redis.call('PEXPIRE', KEYS[3], ARGV[2])
-return {{1, log}}
+redis.call('PEXPIRE', KEYS[2], ARGV[3])
+local status = held and 0 or -1
+if held and mine(held, ARGV[1]) then
+  redis.call('SET', KEYS[3], ARGV[1], 'PX', ARGV[2])
+  status = 1
+end
+return {{status, answer_of(KEYS[2]) == ARGV[4] and redis.call('LLEN', KEYS[2]) or 0, last_of(KEYS[2])}}
 """)
-"""KEYS at, log, lease; ARGV holder, life, keep → 1 (held), 0 (someone else's) or -1 (nobody's); the newest piece, "-1"
-when there is no log."""
+"""KEYS at, log, lease; ARGV holder, life, keep, answer → 1 (held), 0 (someone else's) or -1 (nobody's); the rows of the
+answer's log; the newest piece."""
 
-MEND = Script(f"""{_TELL}{_POSITION}{_LOG}{_BEHIND}
+MEND = Script(f"""{_TELL}{_POSITION}{_LEASE}{_BEHIND}
 local held = redis.call('GET', KEYS[4])
-if held and held ~= ARGV[3] then return 0 end
+if held and not mine(held, ARGV[3]) then return 0 end
 redis.call('SET', KEYS[4], ARGV[3], 'PX', ARGV[4])
-if ARGV[7] == '' then return 1 end
-if answer_of(KEYS[3]) ~= ARGV[7]:match('^t([^|]*)|') then
-  redis.call('DEL', KEYS[3])
-  redis.call('RPUSH', KEYS[3], ARGV[7])
-end
-local last = tonumber(last_of(KEYS[3]))
-for i = 8, #ARGV do
-  if tonumber(ARGV[i]:match('^%d+')) > last then redis.call('RPUSH', KEYS[3], ARGV[i]) end
-end
+if #ARGV == 7 then return 1 end
+if ARGV[7] == '0' then redis.call('DEL', KEYS[3]) end
+if redis.call('LLEN', KEYS[3]) ~= tonumber(ARGV[7]) then return -1 end
+for i = 8, #ARGV do redis.call('RPUSH', KEYS[3], ARGV[i]) end
 redis.call('PEXPIRE', KEYS[3], ARGV[5])
 tell(KEYS[1], ARGV[1], message_of(ARGV[2], '', '', raise(KEYS[2], tonumber(ARGV[6]), ARGV[5])))
 return 1
 """)
-"""KEYS nodes, at, log, lease; ARGV node, session, holder, life, keep, position, turn, pieces… → 0 when someone else has
-the lease. Puts back what Redis has lost of an answer, or never got."""
+"""KEYS nodes, at, log, lease; ARGV node, session, holder, life, keep, position, rows to keep (0: none), rows… → 0 when
+someone else has the lease, -1 when there are other rows. Puts back what Redis lost of an answer, or never got."""
 
-FINISH = Script(f"""{_LOG}
-if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
+FINISH = Script(f"""{_LEASE}{_LOG}
+local held = redis.call('GET', KEYS[2])
+if held and mine(held, ARGV[1]) then redis.call('DEL', KEYS[2]) end
 if answer_of(KEYS[1]) == ARGV[2] then redis.call('DEL', KEYS[1]) end
 return 1
 """)
