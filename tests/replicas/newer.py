@@ -1,0 +1,39 @@
+"""``chatbox serve`` as a later version might be: what it tells other replicas has fields and kinds that this one does
+not know. ``python -m tests.replicas.newer serve …``"""
+
+from typing import Any
+
+import msgspec
+
+from chatbox.backplane.redis import codec
+from chatbox.backplane.redis.backplane import RedisBackplane
+from chatbox.backplane.redis.scripts import TELL, Keys
+from chatbox.cli import main
+
+LATER = {"later": {"than": ["this"]}}
+
+
+def widened(value: object) -> Any:
+    """A value as plain data, with a field more in every structure."""
+    data = msgspec.to_builtins(value)
+    for name, part in data.items():
+        if isinstance(part, dict) and name != "metadata":
+            data[name] = part | LATER
+    return data | LATER
+
+
+def plant() -> None:
+    encode, publish = codec._encode, RedisBackplane.publish
+
+    async def publish_more(self: Any, session_id: str, event: Any) -> None:
+        await publish(self, session_id, event)
+        for message in (f"x{session_id}\nunheard of", f"e{session_id}\n0|another:seal", "y"):
+            await self._link.send(TELL.call((Keys.of(session_id).nodes,), self._node, message), lambda _: None)
+
+    codec._encode = lambda value: encode(widened(value))
+    RedisBackplane.publish = publish_more
+
+
+if __name__ == "__main__":
+    plant()
+    main()
