@@ -3,6 +3,7 @@
 import asyncio
 import re
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -326,6 +327,37 @@ async def test_a_user_who_may_not_subscribe_is_told_so(redis_server, client):
     with pytest.raises(BackplaneDown, match=r"delivers no messages: .*chatbox:"):
         await RedisBackplane(url, KEYRING, timing=Timing(opening=0.5)).__aenter__()
     client.acl_deluser("joe")
+
+
+async def test_a_user_who_may_do_what_the_documents_say_may_do_enough(redis_server, client):
+    page = (Path(__file__).parents[2] / "docs" / "design" / "replicas.md").read_text()
+    named = re.search(r"the commands\n(.*?)\n\n", page, re.DOTALL)[1]
+    commands = [f"+{command}" for command in re.findall(r"`([a-z|]+)`", named)]
+    client.acl_log_reset()
+    client.acl_setuser(
+        "joe", enabled=True, passwords=["+right"], keys=["chatbox:1:*"], channels=["chatbox:1:*"], commands=commands,
+        reset_channels=True,
+    )  # fmt: skip
+    url = f"redis://joe:right@{redis_server.url.removeprefix('redis://')}"
+    windows, pools = {"frames": Window(1, 60.0)}, {"sockets": Pool(3, linger=60.0), "listeners": Pool()}
+    async with several(url, timing=Timing(lease=0.6, pulse=0.2, beacon=0.1)) as replicas:
+        await work(replicas[0], "x")
+        client.delete(PIECES)
+        await eventually(lambda: client.exists(PIECES))
+        await replicas[0].plane.finish("s", "a")
+        await replicas[0].plane.publish("s", Removed())
+        await all_heard(*replicas)
+        async with RedisQuotas(url, KEYRING, windows, pools) as quotas:
+            for pool in pools:
+                await quotas.enter(pool, "ann", "one")
+                await quotas.leave(pool, "ann", "one")
+            assert await quotas.members("sockets", "ann") == {"one"}
+            assert [await quotas.hit("frames", "ann") > 0 for _ in range(2)] == [False, True]
+        for replica in replicas:
+            await replica.plane.check()
+    refused = [(entry["context"], entry["object"]) for entry in client.acl_log()]
+    client.acl_deluser("joe")
+    assert set(refused) <= {("toplevel", "client|setinfo")}
 
 
 @pytest.mark.parametrize(
