@@ -568,11 +568,13 @@ def test_an_error_judged_by_its_text_would_be_found(monkeypatch: pytest.MonkeyPa
         check_lasting([], errors.ConfigurationError("not primary"))
 
 
-def test_a_write_of_many_documents_passes_when_all_that_failed_does() -> None:
+def test_a_write_of_many_documents_passes_when_all_that_failed_does_and_something_did() -> None:
     def bulk(*codes: int, **more: Any) -> errors.BulkWriteError:
         return errors.BulkWriteError({"writeErrors": [{"code": code} for code in codes], **more})
 
     assert transient(bulk(112))
-    assert transient(bulk(writeConcernErrors=[{"code": 64}]))
-    assert not transient(bulk(112, 11000))
+    assert transient(bulk(112, 11000))
+    assert transient(bulk(11000, writeConcernErrors=[{"code": 64}]))
+    assert not transient(bulk(112, 13))
+    assert not transient(bulk(11000))
     assert not transient(bulk())

@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 from chatbox.cli.failure import told
 
 SERVE = "serve"
-COMMANDS = (SERVE, "chat", "token", "check", "keys", "export")
+COMMANDS = (SERVE, "chat", "token", "check", "keys", "export", "migrate")
 
 
 class Commands(TyperGroup):

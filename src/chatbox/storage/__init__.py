@@ -7,7 +7,7 @@ from pathlib import Path
 
 from chatbox.errors import ConfigError
 from chatbox.settings import Settings
-from chatbox.storage.base import CellStorage
+from chatbox.storage.base import CellStorage, Target
 
 SQLITE = "sqlite:///"
 
@@ -18,18 +18,22 @@ def open_storage(settings: Settings) -> CellStorage:
         from chatbox.storage.sqlite import SqliteStorage
 
         return SqliteStorage(Path(settings.store_url.removeprefix(SQLITE)))
+    need_driver()
+    from chatbox.storage.mongo import MongoStorage
+
+    return MongoStorage.of(settings)
+
+
+def open_target(settings: Settings) -> Target:
+    """The same, to take over what another store holds."""
+    if settings.store_url.startswith(SQLITE):
+        raise ConfigError(["--to: what is stored can be copied to MongoDB only; give mongodb://…"])
+    need_driver()
+    from chatbox.storage.mongo import MongoTarget
+
+    return MongoTarget.of(settings)
+
+
+def need_driver() -> None:
     if find_spec("pymongo") is None:
         raise ConfigError(["STORE_URL: MongoDB's driver is not installed; get it with: pip install 'chatbox[mongo]'"])
-    from chatbox.storage.mongo import MongoSettings, MongoStorage
-
-    return MongoStorage(
-        MongoSettings(
-            url=settings.store_url,
-            database=settings.mongo_database,
-            collection=settings.mongo_collection,
-            connect_timeout=settings.mongo_connect_timeout,
-            retry_attempts=settings.mongo_retry_attempts,
-            retry_delay=settings.mongo_retry_delay,
-            retry_max_delay=settings.mongo_retry_max_delay,
-        )
-    )

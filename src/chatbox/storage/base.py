@@ -183,8 +183,74 @@ class Cells(ABC):
         """Keep these key checks and no others; durable on return."""
 
 
-class CellStorage(Storage, Cells, ABC):
+class Copy(msgspec.Struct, frozen=True):
+    """What a store holds of a session beside its entries. ``periods`` are the closed ones, (start, end) in their order;
+    ``partial`` is the kept text of the running answer."""
+
+    session: Session
+    periods: tuple[tuple[int, int], ...] = ()
+    partial: Partial | None = None
+
+
+class Spent(msgspec.Struct, frozen=True, order=True):
+    """Tokens that a user's answers used on a day."""
+
+    user_id: str
+    day: str
+    tokens: int
+
+
+class Source(ABC):
+    """What a store holds, to be copied into another one. Sealed values come as they are stored."""
+
+    @abstractmethod
+    async def sizes(self) -> tuple[int, int]:
+        """About how many sessions and entries there are."""
+
+    @abstractmethod
+    async def copies(self, after: str, limit: int) -> list[Copy]:
+        """The next sessions in the order of their ids, those without entries included."""
+
+    @abstractmethod
+    async def spent(self, after: tuple[str, str], limit: int) -> list[Spent]:
+        """The next usages in the order of (user_id, day)."""
+
+
+class CellStorage(Storage, Cells, Source, ABC):
     """A store that can lie under the encrypting one."""
+
+
+class Target(CellStorage, ABC):
+    """A store that takes over what another one holds; the store itself does not open before that is finished.
+
+    Everything may be done twice.
+    """
+
+    @abstractmethod
+    async def begin(self, origin: str) -> str:
+        """Make ready to take what is at ``origin``. Returns up to which session that was done before, or "". Raises
+        ``StorageError`` when the store holds something else."""
+
+    @abstractmethod
+    async def put(self, copies: Sequence[Copy]) -> None:
+        """Store sessions, each in the place of the one with its id. What can't be beside it is removed: a user has only
+        one active and one empty session."""
+
+    @abstractmethod
+    async def put_entries(self, entries: Sequence[Entry]) -> None:
+        """Store entries at the places that they have, unless these are taken."""
+
+    @abstractmethod
+    async def reached(self, session_id: str) -> None:
+        """Remember that everything up to this session is there."""
+
+    @abstractmethod
+    async def put_spent(self, spent: Sequence[Spent]) -> None:
+        """Store usages, each in the place of what there is of its user and day."""
+
+    @abstractmethod
+    async def finish(self) -> None:
+        """From now on the store opens."""
 
 
 def admit(session: Session, change: Change, fence: int | None) -> None:
@@ -199,3 +265,10 @@ def admit_partial(session: Session, partial: Partial) -> None:
     """Only the running answer, under its fence, keeps its text. Raises ``Fenced``."""
     if (session.fence, session.answer_id) != (partial.fence, partial.answer_id):
         raise Fenced(f"answer {partial.answer_id} is not running under fence {partial.fence}")
+
+
+def period_closed(before: Session, after: Session) -> tuple[int, int] | None:
+    """The period, (start, end), that ends with a change of its session."""
+    if after.is_active or not before.is_active:
+        return None
+    return before.last_activity if before.opened_at is None else before.opened_at, after.last_activity

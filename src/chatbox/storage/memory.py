@@ -15,11 +15,14 @@ from chatbox.storage.base import (
     Appended,
     Cell,
     CellStorage,
+    Copy,
     Partial,
     Renewal,
     SessionQuery,
+    Spent,
     admit,
     admit_partial,
+    period_closed,
 )
 
 
@@ -30,7 +33,14 @@ class Log:
     session: Session
     entries: list[Entry] = field(default_factory=list)
     places: dict[str, int] = field(default_factory=dict)
+    periods: list[tuple[int, int]] = field(default_factory=list)
     partial: Partial | None = None
+
+    def become(self, session: Session) -> None:
+        """Take the new state, and note the period that it closes."""
+        if period := period_closed(self.session, session):
+            self.periods.append(period)
+        self.session = session
 
 
 class MemoryStorage(CellStorage):
@@ -66,7 +76,7 @@ class MemoryStorage(CellStorage):
         entry = replace(entry, index=log.session.last_index + 1)
         log.places[entry.message_id] = len(log.entries)
         log.entries.append(entry)
-        log.session = apply(log.session, entry, change)
+        log.become(apply(log.session, entry, change))
         if change.tokens:
             self._usage[log.session.user_id, day_of(entry.timestamp)] += change.tokens
         if change.ends_turn:
@@ -119,6 +129,18 @@ class MemoryStorage(CellStorage):
     async def replace_key_checks(self, checks: Mapping[str, str]) -> None:
         self._key_checks = dict(checks)
 
+    async def sizes(self) -> tuple[int, int]:
+        return len(self._logs), sum(len(log.entries) for log in self._logs.values())
+
+    async def copies(self, after: str, limit: int) -> list[Copy]:
+        ids = sorted(session_id for session_id in self._logs if session_id > after)[:limit]
+        logs = [self._logs[session_id] for session_id in ids]
+        return [Copy(log.session, tuple(log.periods), log.partial) for log in logs]
+
+    async def spent(self, after: tuple[str, str], limit: int) -> list[Spent]:
+        days = sorted(day for day in self._usage if day > after)[:limit]
+        return [Spent(*day, self._usage[day]) for day in days]
+
     def _log(self, session_id: str) -> Log:
         try:
             return self._logs[session_id]
@@ -132,7 +154,7 @@ class MemoryStorage(CellStorage):
             if log.session.user_id == session.user_id and log.session.is_active and log.session.id != session.id
         ]
         for log in others:
-            log.session = closed(log.session)
+            log.become(closed(log.session))
         return tuple(sorted(log.session.id for log in others))
 
     def _cells(self, session_id: str) -> Iterator[Cell]:

@@ -102,9 +102,9 @@ def transient(error: Exception) -> bool:
 
 
 def _bulk_transient(details: Any) -> bool:
-    """Nothing failed for good."""
-    codes = [failed["code"] for failed in details.get("writeErrors", ())]
-    return all(code in TRANSIENT_CODES for code in codes) and bool(codes or details.get("writeConcernErrors"))
+    """Nothing failed for good; what was there already will be there again."""
+    codes = {failed["code"] for failed in details.get("writeErrors", ())} - {DUPLICATE}
+    return codes <= TRANSIENT_CODES and bool(codes or details.get("writeConcernErrors"))
 
 
 def translated(error: PyMongoError | BSONError) -> StorageError:

@@ -42,6 +42,14 @@ class Logged(NamedTuple):
         return any((change.name, change.first_name, change.share_token, change.context))
 
 
+class Period(NamedTuple):
+    """The ``number``th closed period of a session."""
+
+    number: int
+    start: int
+    end: int
+
+
 def session_document(session: Session) -> Document:
     values = asdict(session)
     values["_id"] = values.pop("id")
@@ -85,8 +93,17 @@ def logged_from(document: Document) -> Logged:
     return Logged(document["_id"], entry_from(document), _decode_change(change) if change else NO_CHANGE)
 
 
+def period_document(session_id: str, period: Period) -> Document:
+    return {"_id": f"{session_id}:{period.number}", "session": session_id, **period._asdict()}
+
+
 def partial_from(document: Document) -> Partial:
     return Partial(document["_id"], document["answer_id"], document["fence"], document["content"])
+
+
+def partial_document(partial: Partial) -> Document:
+    values = {"answer_id": partial.answer_id, "fence": partial.fence, "content": partial.content}
+    return {"_id": partial.session_id, **values}
 
 
 def mapping_text(mapping: dict[str, str]) -> str:

@@ -16,7 +16,7 @@ from chatbox.storage.base import Appended, Partial, admit, admit_partial
 from chatbox.storage.mongo import documents, queries, removal
 from chatbox.storage.mongo.database import Database
 from chatbox.storage.mongo.documents import Logged
-from chatbox.storage.mongo.states import CROWDED, ROUNDS, State, States, wait_apart
+from chatbox.storage.mongo.states import CROWDED, ROUNDS, State, States, runs, wait_apart
 
 log = structlog.get_logger(component="storage")
 
@@ -86,14 +86,12 @@ class Ledger:
             raise
 
     async def partial(self, session_id: str) -> Partial | None:
-        """Only of the running answer: what a late holder left of another one is none."""
         found = await self._db.run(lambda: self._db.partials.find_one({"_id": session_id}))
         state = await self._states.load(session_id) if found else None
         if found is None or state is None:
             return None
         partial = documents.partial_from(found)
-        running = state.session.fence, state.session.answer_id
-        return partial if running == (partial.fence, partial.answer_id) else None
+        return partial if runs(state.session, partial) else None
 
     async def delete(self, session_id: str) -> None:
         async with self._lock(session_id):

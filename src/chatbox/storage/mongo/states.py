@@ -21,10 +21,11 @@ from pymongo.errors import DuplicateKeyError
 
 from chatbox.errors import StorageBusy, StorageCorrupt
 from chatbox.session import Entry, Session, apply, closed, day_of
+from chatbox.storage.base import Partial, period_closed
 from chatbox.storage.mongo import documents
 from chatbox.storage.mongo.client import Document
 from chatbox.storage.mongo.database import Database
-from chatbox.storage.mongo.documents import Logged
+from chatbox.storage.mongo.documents import Logged, Period
 
 ROUNDS = 40
 FIRST_PAUSE, LONGEST_PAUSE = 0.002, 0.1
@@ -32,14 +33,6 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.002, 0.1
 
 CROWDED = "others keep writing in the same session"
 USAGE_KEPT = timedelta(days=400)
-
-
-class Period(NamedTuple):
-    """The ``number``th closed period of a session."""
-
-    number: int
-    start: int
-    end: int
 
 
 class Step(NamedTuple):
@@ -91,6 +84,11 @@ class Settled(NamedTuple):
 def state_from(document: Document) -> State:
     period = document.get("period")
     return State(documents.session_from(document), document["revision"], Period(*period) if period else None)
+
+
+def runs(session: Session, partial: Partial) -> bool:
+    """Whether a kept text is the running answer's. What a late holder left of another one is none."""
+    return (session.fence, session.answer_id) == (partial.fence, partial.answer_id)
 
 
 async def wait_apart(number: int) -> None:
@@ -203,10 +201,9 @@ class States:
         """Change a session's document, unless it has been changed since; None then. ``before`` is what the last step
         to ``after`` began from, of which a period may have been closed."""
         period = state.period
-        if before.is_active and not after.is_active:
+        if ended := period_closed(before, after):
             await self._put_away(state)
-            number = period.number + 1 if period else 1
-            period = Period(number, before.opened_at or before.last_activity, after.last_activity)
+            period = Period(period.number + 1 if period else 1, *ended)
         update = documents.difference(state.summary, after)
         update["$set"] |= {"revision": state.revision + 1} | ({"period": list(period)} if period else {})
         unchanged = {"_id": after.id, "revision": state.revision}
@@ -220,9 +217,7 @@ class States:
         """Give the last closed period a document of its own: the next one takes its place."""
         if state.period is None:
             return
-        number, start, end = state.period
-        session_id = state.summary.id
-        document = {"_id": f"{session_id}:{number}", "session": session_id, "start": start, "end": end}
+        document = documents.period_document(state.summary.id, state.period)
         await self._db.inserted(lambda: self._db.periods.insert_one(document))
 
     async def drop_texts(self, session: Session) -> None:

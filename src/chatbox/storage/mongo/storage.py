@@ -14,15 +14,20 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
+from chatbox.errors import StorageError
 from chatbox.session import Change, Entry, Session
-from chatbox.storage.base import Appended, Cell, CellStorage, Partial, Renewal, SessionQuery
-from chatbox.storage.mongo import cells, queries
+from chatbox.settings import Settings
+from chatbox.storage.base import Appended, Cell, CellStorage, Copy, Partial, Renewal, SessionQuery, Spent
+from chatbox.storage.mongo import cells, queries, source
 from chatbox.storage.mongo.client import MongoSettings, checked
 from chatbox.storage.mongo.database import Database
 from chatbox.storage.mongo.documents import NO_CHANGE
 from chatbox.storage.mongo.ledger import Ledger
 from chatbox.storage.mongo.sweep import Sweep
 from chatbox.tasks import Tasks
+
+MIGRATION = "migration"
+"""The document that is there while what another store holds is copied into this one."""
 
 
 class MongoStorage(CellStorage):
@@ -35,6 +40,21 @@ class MongoStorage(CellStorage):
     def __init__(self, settings: MongoSettings) -> None:
         self._settings = checked(settings)
         self._stack = AsyncExitStack()
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Raises ``ConfigError`` for an address that can't be used."""
+        return cls(
+            MongoSettings(
+                url=settings.store_url,
+                database=settings.mongo_database,
+                collection=settings.mongo_collection,
+                connect_timeout=settings.mongo_connect_timeout,
+                retry_attempts=settings.mongo_retry_attempts,
+                retry_delay=settings.mongo_retry_delay,
+                retry_max_delay=settings.mongo_retry_max_delay,
+            )
+        )
 
     async def create(self, session: Session) -> Session:
         return await self._ledger.create(session)
@@ -83,15 +103,22 @@ class MongoStorage(CellStorage):
         document = {"_id": queries.KEY_CHECKS, "values": dict(checks)}
         await self._db.put(lambda: self._db.state.replace_one({"_id": queries.KEY_CHECKS}, document, upsert=True))
 
+    async def sizes(self) -> tuple[int, int]:
+        return await source.sizes(self._db)
+
+    async def copies(self, after: str, limit: int) -> list[Copy]:
+        return await source.copies(self._db, after, limit)
+
+    async def spent(self, after: tuple[str, str], limit: int) -> list[Spent]:
+        return await source.spent(self._db, after, limit)
+
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             self._db = Database(self._settings)
             stack.push_async_callback(self._db.close)
             await self._db.open()
             self._ledger, self._sweep = Ledger(self._db), Sweep(self._db)
-            await self._sweep.look()
-            tasks = await stack.enter_async_context(Tasks())
-            tasks.keep(self._sweep.run, "sweep of the store")
+            await self._begin(stack)
             self._stack = stack.pop_all()
         return self
 
@@ -99,3 +126,11 @@ class MongoStorage(CellStorage):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._stack.aclose()
+
+    async def _begin(self, stack: AsyncExitStack) -> None:
+        """What is done at the start, and what goes on from then."""
+        if await self._db.run(lambda: self._db.state.find_one({"_id": MIGRATION})):
+            raise StorageError("conversations were being copied into this store; go on with: chatbox migrate")
+        await self._sweep.look()
+        tasks = await stack.enter_async_context(Tasks())
+        tasks.keep(self._sweep.run, "sweep of the store")

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from chatbox.errors import Fenced, NotFound, StorageError
 from chatbox.session import Change, Entry, Session, apply, closed, day_of
-from chatbox.storage.base import Appended, Partial, Renewal, admit, admit_partial
+from chatbox.storage.base import Appended, Partial, Renewal, admit, admit_partial, period_closed
 from chatbox.storage.sqlite import cells, rows
 from chatbox.storage.sqlite.queries import ENTRY, SESSION
 
@@ -135,8 +135,8 @@ class Ledger:
         changed = rows.changed_columns(before, after)
         assignments = ", ".join(f"{column} = ?" for column in changed)
         self._db.execute(f"UPDATE sessions SET {assignments} WHERE number = ?", (*changed.values(), number))
-        if before.is_active and not after.is_active:
-            self._db.execute("INSERT INTO periods VALUES (?, ?, ?)", (number, before.opened_at, after.end_time))
+        if period := period_closed(before, after):
+            self._db.execute("INSERT INTO periods VALUES (?, ?, ?)", (number, *period))
         self._remember(number, after)
 
     def _follow(self, number: int, session: Session, entry: Entry, change: Change) -> None:

@@ -8,7 +8,7 @@ import sqlite3
 from typing import Any
 
 from chatbox.session import Entry, Session
-from chatbox.storage.base import Partial, SessionQuery
+from chatbox.storage.base import Copy, Partial, SessionQuery, Spent
 from chatbox.storage.sqlite import rows
 
 SESSION = ", ".join(rows.SESSION_COLUMNS)
@@ -47,6 +47,22 @@ def usage(db: sqlite3.Connection, user_id: str, day: str) -> int:
     return row[0] if row else 0
 
 
+def sizes(db: sqlite3.Connection) -> tuple[int, int]:
+    sessions, entries = db.execute("SELECT (SELECT count(*) FROM sessions), (SELECT count(*) FROM messages)").fetchone()
+    return sessions, entries
+
+
+def copies(db: sqlite3.Connection, after: str, limit: int) -> list[Copy]:
+    sql = f"SELECT number, {SESSION} FROM sessions WHERE id > ? ORDER BY id LIMIT ?"
+    found = db.execute(sql, (after, limit)).fetchall()
+    return [_copy(db, number, rows.session_from(tuple(row))) for number, *row in found]
+
+
+def spent(db: sqlite3.Connection, after: tuple[str, str], limit: int) -> list[Spent]:
+    sql = "SELECT user_id, day, tokens FROM usage WHERE (user_id, day) > (?, ?) ORDER BY user_id, day LIMIT ?"
+    return [Spent(*row) for row in db.execute(sql, (*after, limit))]
+
+
 def key_checks(db: sqlite3.Connection) -> dict[str, str]:
     return dict(db.execute("SELECT key_id, value FROM key_checks").fetchall())
 
@@ -54,6 +70,11 @@ def key_checks(db: sqlite3.Connection) -> dict[str, str]:
 def probe(db: sqlite3.Connection) -> None:
     """Read what ``Ledger.probe`` wrote."""
     db.execute("SELECT count FROM probe").fetchone()
+
+
+def _copy(db: sqlite3.Connection, number: int, session: Session) -> Copy:
+    periods = db.execute("SELECT start, end FROM periods WHERE session = ? ORDER BY rowid", (number,)).fetchall()
+    return Copy(session, tuple(periods), partial(db, session.id))
 
 
 def conditions(query: SessionQuery) -> tuple[str, list[Any]]:

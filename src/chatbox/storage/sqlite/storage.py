@@ -18,7 +18,7 @@ from typing import Self
 
 from chatbox.errors import StorageError
 from chatbox.session import Change, Entry, Session
-from chatbox.storage.base import Appended, Cell, CellStorage, Partial, Renewal, SessionQuery
+from chatbox.storage.base import Appended, Cell, CellStorage, Copy, Partial, Renewal, SessionQuery, Spent
 from chatbox.storage.sqlite import cells, queries
 from chatbox.storage.sqlite.groupcommit import GroupCommit, translated
 from chatbox.storage.sqlite.ledger import Ledger
@@ -96,6 +96,15 @@ class SqliteStorage(CellStorage):
 
     async def replace_key_checks(self, checks: Mapping[str, str]) -> None:
         await self._writer.run(bind(self._ledger.replace_key_checks, checks=checks))
+
+    async def sizes(self) -> tuple[int, int]:
+        return await self._readers.run(queries.sizes)
+
+    async def copies(self, after: str, limit: int) -> list[Copy]:
+        return await self._readers.run(bind(queries.copies, after=after, limit=limit))
+
+    async def spent(self, after: tuple[str, str], limit: int) -> list[Spent]:
+        return await self._readers.run(bind(queries.spent, after=after, limit=limit))
 
     async def __aenter__(self) -> Self:
         self._lock, writer, readers = await asyncio.to_thread(open_files, self._path)
