@@ -46,7 +46,7 @@ bench-quick: dev ## a short run of each load; judges no time
 faults: dev ## processes, disks, lines and stores that fail while people talk; SEED=7, ARGS="--only kills", ARGS=--keep
 	@tools/system-packages
 	$(PYTEST) -q tests/faults/test_checker.py $(wildcard tests/*/test_faults.py tests/*/test_durability.py)
-	$(VENV)/python -m tests.faults $(if $(SEED),--seed $(SEED)) $(ARGS)
+	PYTHONPATH=tools $(VENV)/python -m tests.faults $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 schedules: dev ## many interleavings of concurrent code
 	$(PYTEST) $$(grep -rl --include='test_*.py' detangle tests)

@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.faults import providers, single
+from tests.faults import providers, replicas, single
 from tests.faults.mutants import MUTANTS
-from tests.faults.nemesis import can_mount, can_trace
+from tests.faults.nemesis import can_cluster, can_mount, can_trace
 from tests.faults.steps import INTERRUPTED, SHORT, Amounts, Run
 
 
@@ -50,6 +50,15 @@ STEPS = {
         Step(single.lock_held, "C1 C3"),
         Step(single.longest, "C7"),
         Step(providers.models, "C8"),
+        Step(replicas.replicas_killed, "A3 A9 A10", can_cluster),
+        Step(replicas.answers_taken_over, "A10 C9", can_cluster),
+        Step(replicas.redis_killed, "C5", can_cluster),
+        Step(replicas.redis_stopped, "C5", can_cluster),
+        Step(replicas.redis_deaf, "C6", can_cluster),
+        Step(replicas.messages_lost, "A12", can_cluster),
+        Step(replicas.store_killed, "C1", can_cluster),
+        Step(replicas.store_lines_cut, "C4", can_cluster),
+        Step(replicas.everything, "A3 A9 A12 C1 C5 C6 C9", can_cluster),
     )
 }
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Sequence
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from random import Random
-from typing import Self, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
+from cluster import Cluster
+from cluster_parts import Part, Replica
+from tests.faults.bus import Bus
 from tests.faults.history import History
 from tests.faults.model import Model
 from tests.faults.talkers import Talker, complete, note_stored
 from tests.llm.standins.server import KEY
-from tests.processes import Service
+from tests.processes import Service, environment
 from tests.proxy import Proxy
 
 T = TypeVar("T")
@@ -59,10 +63,21 @@ class Server(Service):
             await self.kill()
 
 
-class Scene:
+class Place(Protocol):
+    """A server as clients and readers know it."""
+
+    name: str
+    http: str
+    port: int
+
+
+P = TypeVar("P", bound=Place)
+
+
+class Scene(Generic[P]):
     """One step of a campaign: its chance, its history, its servers, its proxy in front of them and its users."""
 
-    def __init__(self, folder: Path, seed: str, history: History, model: Model, servers: Sequence[Server]) -> None:
+    def __init__(self, folder: Path, seed: str, history: History, model: Model, servers: Sequence[P]) -> None:
         self.folder = folder
         self.chance = Random(seed)
         self.history = history
@@ -72,7 +87,7 @@ class Scene:
         self._stack = AsyncExitStack()
 
     @property
-    def server(self) -> Server:
+    def server(self) -> P:
         return self.servers[0]
 
     async def __aenter__(self) -> Self:
@@ -98,15 +113,15 @@ class Scene:
     ) -> list[Talker]:
         """New users behind the proxy; ``direct`` more devices of each go past it."""
         through, past = (proxy or self.proxy).base(self.server.http), self.server.http
-        came: list[Talker] = []
-        for start in range(0, count, TOGETHER):
-            group = [
-                Talker(f"user{len(self.talkers) + n}", [through] * devices + [past] * direct, self.history)
-                for n in range(min(TOGETHER, count - start))
-            ]
-            self.talkers += group
-            came += await asyncio.gather(*map(self.enter, group))
-        return came
+        return await self.invite_to(*[[through] * devices + [past] * direct] * count)
+
+    async def invite_to(self, *places: Sequence[str]) -> list[Talker]:
+        """A new user for each of these lists of addresses, with a device at each address."""
+        begin = len(self.talkers)
+        self.talkers += [Talker(f"user{begin + n}", bases, self.history) for n, bases in enumerate(places)]
+        for start in range(begin, len(self.talkers), TOGETHER):
+            await asyncio.gather(*map(self.enter, self.talkers[start : start + TOGETHER]))
+        return self.talkers[begin:]
 
     async def settled(self, patience: float = 60.0) -> None:
         """Wait until every question is answered and every device has been told, as long as that takes; then note what
@@ -124,7 +139,7 @@ class Scene:
 @asynccontextmanager
 async def alone(
     folder: Path, seed: str, mutant: str = "", prefix: tuple[str, ...] = (), **settings: str
-) -> AsyncIterator[Scene]:
+) -> AsyncIterator[Scene[Server]]:
     """One server on SQLite, its data in ``data`` and the history in ``history.jsonl``."""
     async with AsyncExitStack() as stack:
         history = stack.enter_context(History(folder / "history.jsonl"))
@@ -135,3 +150,64 @@ async def alone(
         stack.push_async_callback(server.end)
         await server.start()
         yield await stack.enter_async_context(Scene(folder, seed, history, model, [server]))
+
+
+class Replicas(Cluster):
+    """Three replicas that reach Redis through ``bus`` and their store through ``store``; ``mutant`` names a defect that
+    is planted in them."""
+
+    def __init__(
+        self, folder: Path, env: Mapping[str, str], front: socket.socket, bus: Bus, store: Proxy, mutant: str
+    ) -> None:
+        self._log = (folder / "log.txt").open("w")
+        super().__init__(folder, env, front, self._write)
+        self.bus, self.store = bus, store
+        self._mutant = mutant
+
+    def _write(self, name: str, line: str) -> None:
+        print(f"{name:<8} | {line}", file=self._log, flush=True)
+
+    def _shared(self) -> dict[str, str]:
+        self.bus.targets, self.store.targets = [self.redis.port], [self.peer.port]
+        redis, store = (
+            f"redis://127.0.0.1:{self.bus.port}/0",
+            f"mongodb://127.0.0.1:{self.store.port}/?directConnection=true",
+        )
+        return super()._shared() | {"REDIS_URL": redis, "STORE_URL": store}
+
+    async def _open(self, *parts: Part) -> None:
+        for part in parts:
+            if self._mutant and isinstance(part, Replica):
+                part.program = ("-m", "tests.faults.mutants", self._mutant)
+        await super()._open(*parts)
+
+
+class Together(Scene[Replica]):
+    """A scene on many replicas."""
+
+    cluster: Replicas
+
+    @property
+    def bus(self) -> Bus:
+        return self.cluster.bus
+
+    async def invite_all(self, count: int) -> list[Talker]:
+        """New users, each with a device at the balancer and one at a replica."""
+        spread = [[self.cluster.http, self.servers[n % len(self.servers)].http] for n in range(count)]
+        return await self.invite_to(*spread)
+
+
+@asynccontextmanager
+async def together(folder: Path, seed: str, mutant: str = "", **settings: str) -> AsyncIterator[Together]:
+    """Three replicas with Redis, a MongoDB peer and a balancer without sticky sessions."""
+    async with AsyncExitStack() as stack:
+        history = stack.enter_context(History(folder / "history.jsonl"))
+        model = await stack.enter_async_context(Model(history))
+        front = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=4096))
+        bus = await stack.enter_async_context(Bus(Random(f"bus {seed}")))
+        store = await stack.enter_async_context(Proxy())
+        env = environment(folder, **SETTINGS, LLM_PROVIDER_1_ENDPOINT=model.url, **settings)
+        cluster = await stack.enter_async_context(Replicas(folder, env, front, bus, store, mutant))
+        scene = Together(folder, seed, history, model, cluster.replicas)
+        scene.cluster = cluster
+        yield await stack.enter_async_context(scene)

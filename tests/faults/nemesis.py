@@ -8,6 +8,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import sys
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -15,6 +16,7 @@ from pathlib import Path
 
 FLUSH, SEND = "fdatasync", "write,writev,sendto,sendmsg"
 BALLAST = "ballast"
+PROGRAMS = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/sbin"])
 
 
 def can_trace() -> bool:
@@ -25,6 +27,11 @@ def can_mount() -> bool:
     """Whether a small file system can be mounted here."""
     command = ["unshare", "-rm", "mount", "-t", "tmpfs", "none", "/mnt"]
     return shutil.which("unshare") is not None and subprocess.run(command, capture_output=True).returncode == 0
+
+
+def can_cluster() -> bool:
+    """Whether there is all that many replicas need."""
+    return all(shutil.which(name, path=PROGRAMS) for name in ("redis-server", "haproxy", "secantusd-py"))
 
 
 @asynccontextmanager

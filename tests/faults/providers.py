@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from typing import NamedTuple
 
 from chatbox.client import Answer, ChatClient, Event
-from tests.faults.cluster import Scene, alone
+from tests.faults.cluster import Scene, Server, alone
 from tests.faults.model import Question, answer
 from tests.faults.steps import Run
 from tests.live import token
@@ -74,7 +74,7 @@ class Result(NamedTuple):
     problems: list[str]
 
 
-async def asked(scene: Scene, name: str, bad: Misbehaviour) -> Result:
+async def asked(scene: Scene[Server], name: str, bad: Misbehaviour) -> Result:
     """Ask a bad model, then the good one, in one conversation."""
     user, begun = name.replace(" ", "-"), time.monotonic()
     async with ChatClient(scene.server.http, token=token(user), history=True) as chat:

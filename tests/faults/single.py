@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import aiohttp
 
-from tests.faults.cluster import Scene, alone
+from tests.faults.cluster import Scene, Server, alone
 from tests.faults.model import Question, answer
 from tests.faults.nemesis import FLUSH, SEND, failing_flushes, full_disk, kill_in, locked, on_small_disk, paused
 from tests.faults.steps import (
@@ -48,7 +48,7 @@ async def kills(run: Run) -> None:
     }
 
 
-async def kill(scene: Scene) -> None:
+async def kill(scene: Scene[Server]) -> None:
     """Kill the server at a moment of some kind, and start it again."""
     server, how = scene.server, scene.chance.random()
     if how < 0.2:
@@ -76,7 +76,7 @@ async def cuts(run: Run) -> None:
     """A connection ends after a random number of bytes, in either direction, while an answer streams; what comes back
     may be cut again."""
 
-    def places(scene: Scene) -> Iterator[tuple[str, int]]:
+    def places(scene: Scene[Server]) -> Iterator[tuple[str, int]]:
         for _ in range(run.amounts.cuts):
             how = scene.chance.random()
             if how < 0.2:  # in the question, or in its acknowledgement
@@ -113,7 +113,7 @@ async def every_byte(run: Run) -> None:
     run.expect(len(cut) >= len(places), f"only {len(cut)} of {len(places)} places were cut")
 
 
-async def measured(scene: Scene) -> int:
+async def measured(scene: Scene[Server]) -> int:
     """Bytes on the wire of a short answer."""
     (talker,) = await scene.invite(1, devices=1)
     before = scene.proxy.carried[TO_CLIENT]
@@ -123,7 +123,7 @@ async def measured(scene: Scene) -> int:
 
 
 async def cut_answers(
-    scene: Scene, run: Run, places: Iterator[tuple[str, int]], *, pieces: int, again: float
+    scene: Scene[Server], run: Run, places: Iterator[tuple[str, int]], *, pieces: int, again: float
 ) -> set[str]:
     """Users ask, each behind a proxy of their own; answers that were not cut at their place are asked for again.
     Returns the questions whose answers were cut."""
@@ -180,14 +180,14 @@ async def network(run: Run) -> None:
     }
 
 
-async def delayed(scene: Scene, seconds: float) -> None:
+async def delayed(scene: Scene[Server], seconds: float) -> None:
     """every chunk late"""
     scene.proxy.delay = 0.2
     await asyncio.sleep(seconds)
     scene.proxy.delay = 0.0
 
 
-async def throttled(scene: Scene, seconds: float) -> None:
+async def throttled(scene: Scene[Server], seconds: float) -> None:
     """few bytes a second"""
     scene.proxy.throttle = 4000
     await asyncio.sleep(seconds)
@@ -195,31 +195,31 @@ async def throttled(scene: Scene, seconds: float) -> None:
     scene.proxy.cut()
 
 
-async def swallowed(scene: Scene, seconds: float) -> None:
+async def swallowed(scene: Scene[Server], seconds: float) -> None:
     """nothing passes, then all of it"""
     scene.proxy.hole = True
     await asyncio.sleep(seconds)
     scene.proxy.hole = False
 
 
-async def deaf(scene: Scene, seconds: float) -> None:
+async def deaf(scene: Scene[Server], seconds: float) -> None:
     """what the server says is lost"""
     await one_way(scene, TO_CLIENT, seconds)
 
 
-async def dumb(scene: Scene, seconds: float) -> None:
+async def dumb(scene: Scene[Server], seconds: float) -> None:
     """what clients say is lost"""
     await one_way(scene, TO_SERVER, seconds)
 
 
-async def one_way(scene: Scene, way: str, seconds: float) -> None:
+async def one_way(scene: Scene[Server], way: str, seconds: float) -> None:
     scene.proxy.dropping = {way}
     await asyncio.sleep(seconds)
     scene.proxy.dropping = set()
     scene.proxy.cut()
 
 
-async def refused(scene: Scene, seconds: float) -> None:
+async def refused(scene: Scene[Server], seconds: float) -> None:
     """all connections cut, new ones refused"""
     scene.proxy.refusing = True
     scene.proxy.cut()
@@ -227,13 +227,13 @@ async def refused(scene: Scene, seconds: float) -> None:
     scene.proxy.refusing = False
 
 
-async def stopped(scene: Scene, seconds: float) -> None:
+async def stopped(scene: Scene[Server], seconds: float) -> None:
     """server stopped and continued"""
     with paused(scene.server.pid):
         await asyncio.sleep(seconds)
 
 
-async def half_open(run: Run, scene: Scene, sockets: int) -> None:
+async def half_open(run: Run, scene: Scene[Server], sockets: int) -> None:
     """Leave all connections half-open: clients come back by themselves, the server gives up what nobody holds."""
     scene.proxy.freeze()
     scene.fault("connections half-open")
@@ -251,7 +251,7 @@ async def half_open(run: Run, scene: Scene, sockets: int) -> None:
         run.figures["half-open: the server has given them up after"] = f"{time.monotonic() - begun:.0f} s"
 
 
-async def open_sockets(scene: Scene) -> float:
+async def open_sockets(scene: Scene[Server]) -> float:
     """How many sockets the server has, as its metrics say."""
     async with aiohttp.ClientSession() as http, http.get(f"{scene.server.http}/metrics/prometheus") as response:
         lines = (await response.text()).splitlines()
@@ -325,7 +325,7 @@ async def lock_held(run: Run) -> None:
     recovered(run, begun, over, red, green)
 
 
-async def alive(run: Run, scene: Scene) -> None:
+async def alive(run: Run, scene: Scene[Server]) -> None:
     run.expect(await status(scene.server, "/healthz") == 200, "liveness depends on the store")
 
 

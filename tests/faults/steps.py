@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
 from tests.faults.checker import WHOLE, Verdict, check_file
-from tests.faults.cluster import Scene, Server
+from tests.faults.cluster import Place, Scene
 from tests.faults.history import INVOKE, OK, read
 from tests.faults.talkers import Talker
 
@@ -22,7 +23,8 @@ INTERRUPTED = WHOLE | {"interrupted"}
 @dataclass(frozen=True)
 class Amounts:
     """How much of everything. ``bytes``: at most so many places in one answer; ``half_open``: wait until half-open
-    connections are found; ``largest``: bytes of an answer; ``outage`` and ``patience`` (for progress) in seconds."""
+    connections are found; ``largest``: bytes of an answer; ``bus``: messages acknowledged meanwhile. In seconds:
+    ``outage``, ``patience`` (for progress), ``stopped`` (a replica), ``everything``."""
 
     talkers: int
     acknowledged: int
@@ -33,22 +35,23 @@ class Amounts:
     half_open: bool
     largest: int
     patience: float
+    replica_kills: int
+    stopped: float
+    bus: int
+    store_cuts: int
+    everything: float
+    sockets: int
+    answers: int
 
 
 FULL = Amounts(
-    talkers=20,
-    acknowledged=10_000,
-    kills=54,
-    cuts=1_000,
-    bytes=2_000,
-    outage=30,
-    half_open=True,
-    largest=1 << 20,
-    patience=120,
-)
+    talkers=20, acknowledged=10_000, kills=54, cuts=1_000, bytes=2_000, outage=30, half_open=True, largest=1 << 20,
+    patience=120, replica_kills=20, stopped=60, bus=1_500, store_cuts=60, everything=120, sockets=300, answers=50,
+)  # fmt: skip
 SHORT = Amounts(
-    talkers=4, acknowledged=90, kills=3, cuts=20, bytes=20, outage=0.6, half_open=False, largest=1 << 14, patience=30
-)
+    talkers=4, acknowledged=90, kills=3, cuts=20, bytes=20, outage=0.6, half_open=False, largest=1 << 14,
+    patience=30, replica_kills=2, stopped=12, bus=60, store_cuts=6, everything=5, sockets=24, answers=6,
+)  # fmt: skip
 
 
 @dataclass
@@ -89,7 +92,7 @@ class Run:
 
 @asynccontextmanager
 async def talking(
-    run: Run, scene: Scene, talkers: list[Talker], pieces: int = 12, pause: int = 3
+    run: Run, scene: Scene[Any], talkers: list[Talker], pieces: int = 12, pause: int = 3
 ) -> AsyncIterator[None]:
     """Everyone says one thing after another, sometimes several at once, until the end; then for what is under way."""
     enough = asyncio.Event()
@@ -124,7 +127,7 @@ def acknowledged(talkers: list[Talker]) -> int:
     return sum(talker.acked for talker in talkers)
 
 
-async def status(server: Server, path: str) -> int:
+async def status(server: Place, path: str) -> int:
     """The status of an answer; 0 when there is none within 10 s."""
     with suppress(aiohttp.ClientError, OSError, TimeoutError):
         async with (
@@ -136,7 +139,7 @@ async def status(server: Server, path: str) -> int:
     return 0
 
 
-async def turns(run: Run, server: Server, wanted: int, patience: float = 20.0) -> float:
+async def turns(run: Run, server: Place, wanted: int, patience: float = 20.0) -> float:
     """Seconds until readiness has this status; it is expected to come to it."""
     begun = time.monotonic()
     with suppress(TimeoutError):
