@@ -13,12 +13,12 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Self
 
-from cluster_parts import Balancer, Failed, MongoPeer, Part, Redis, Replica, Tell
+from cluster_parts import Balancer, Failed, MongoPeer, Part, Redis, Replica, Tell, program
 
 ROOT = Path(__file__).resolve().parent.parent
 REPLICAS = 3
@@ -103,6 +103,8 @@ class Cluster:
             await part.start()
 
     async def _start(self) -> None:
+        for name in ("redis-server", "haproxy", *(["secantusd-py"] if self.peer else [])):
+            program(name)
         await self._open(self.redis, *([self.peer] if self.peer else []))
         if self.peer:
             self.store_url = self.peer.url
@@ -141,12 +143,12 @@ async def first_error() -> AsyncIterator[None]:
 # -- the command -----------------------------------------------------------------------------------------------------
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Three replicas of Chatbox behind HAProxy, on this machine.")
     parser.add_argument("--port", type=int, default=8080, help="where to listen; 0: a free port")
     parser.add_argument("--data", type=Path, default=ROOT / "data" / "cluster", help="folder of what is kept")
     parser.add_argument("--model", choices=["echo", "local"], help="who answers; else LLM_PROVIDER_1_*, else echo")
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(arguments)
     try:
         with bound(chosen.port) as front:
             cluster = Cluster(chosen.data, environment(chosen.model), front, tell, store_url=store_url())

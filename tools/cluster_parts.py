@@ -15,7 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-BIN = Path(sys.executable).parent
+PLACES = (str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/sbin")
+"""Where programs are looked for: HAProxy's place is not on the path of everyone."""
 KEPT = 400
 """Lines of a process's output that are kept."""
 LINE = 1 << 20
@@ -323,7 +324,7 @@ REMEDIES = {
 
 def program(name: str) -> str:
     """Where a program is. Raises ``Failed``."""
-    found = shutil.which(name, path=os.pathsep.join([str(BIN), os.environ.get("PATH", ""), "/usr/sbin"]))
+    found = shutil.which(name, path=os.pathsep.join(PLACES))
     if not found:
         raise Failed(f"{name} is not installed. {REMEDIES[name]}")
     return found

@@ -76,7 +76,7 @@ async def main() -> None:
     options.add_argument("--answers", type=int, default=50)
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        async with staged(Path(folder), told) as stage, stage.scene() as scene:
+        async with staged(Path(folder), told, DRAIN_TIMEOUT="30s") as stage, stage.scene() as scene:
             for name, value in (await rolled(scene, chosen.sockets, chosen.answers)).items():
                 print(f"{name:<34} {value}")
 

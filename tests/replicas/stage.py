@@ -7,7 +7,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Self
@@ -15,7 +15,7 @@ from typing import Self
 import aiohttp
 
 from cluster import Cluster
-from cluster_parts import Replica
+from cluster_parts import Replica, Tell
 from tests.faults.checker import Verdict, check
 from tests.faults.history import History, Record, read
 from tests.faults.model import Model
@@ -35,7 +35,7 @@ SETTINGS = {
     "LLM_PROVIDER_1_MAX_TOKENS": "500",
     "RATE_LIMIT": str(RATE_LIMIT),
     "MAX_CONNECTIONS_PER_USER": str(SOCKETS_OF_ONE),
-    "DRAIN_TIMEOUT": "10s",
+    "DRAIN_TIMEOUT": "6s",
     "LOG_LEVEL": "info",
     "LOG_FORMAT": "console",
 }
@@ -59,9 +59,12 @@ class Stage:
         """One test's people and their history."""
         self._scenes += 1
         with History(self.folder / f"history{self._scenes}.jsonl") as history:
-            self.model._history = history
-            async with Scene(self, f"person{self._scenes}-", history) as scene:
-                yield scene
+            before, self.model._history = self.model._history, history
+            try:
+                async with Scene(self, f"person{self._scenes}-", history) as scene:
+                    yield scene
+            finally:
+                self.model._history = before
 
     @asynccontextmanager
     async def socket(self, place: Replica | Cluster, user: str) -> AsyncIterator[Client]:
@@ -151,12 +154,12 @@ async def answered(device: Device, count: int, patience: float = 30.0) -> None:
 
 
 @asynccontextmanager
-async def staged(folder: Path, tell: Callable[[str, str], None] = lambda *_: None) -> AsyncIterator[Stage]:
+async def staged(folder: Path, tell: Tell, **settings: str) -> AsyncIterator[Stage]:
     """The cluster, with its data in ``folder``; on a MongoDB of one's own if ``CHATBOX_TEST_MONGO_URI`` names one."""
     with History(folder / "history.jsonl") as history, socket.create_server(("127.0.0.1", 0), backlog=4096) as front:
         async with Model(history) as model:
-            database = f"replicas{time.time_ns()}"
-            env = environment(folder, **SETTINGS, LLM_PROVIDER_1_ENDPOINT=model.url, MONGO_DATABASE=database)
+            own = {"LLM_PROVIDER_1_ENDPOINT": model.url, "MONGO_DATABASE": f"replicas{time.time_ns()}"}
+            env = environment(folder, **{**SETTINGS, **own, **settings})
             url = os.environ.get("CHATBOX_TEST_MONGO_URI", "")
             async with Cluster(folder, env, front, tell, store_url=url) as cluster:
                 yield Stage(folder, cluster, model)
