@@ -5,7 +5,7 @@ VENV := .venv/bin
 PYTEST := $(VENV)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install run cluster test lint e2e bench bench-quick faults schedules readiness build lock clean
+.PHONY: help install run cluster test lint e2e bench bench-quick faults schedules conformance cycles readiness build lock clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -50,6 +50,12 @@ faults: dev ## processes, disks, lines and stores that fail while people talk; S
 
 schedules: dev ## many interleavings of concurrent code
 	$(PYTEST) $$(grep -rl --include='test_*.py' detangle tests)
+
+conformance: dev ## the WebSocket cases of the Autobahn test suite
+	$(PYTEST) tests/conformance
+
+cycles: dev ## sockets that come and break off, 20,000 of them or COUNT=…, leave nothing behind
+	CHATBOX_TEST_CYCLES=$(or $(COUNT),20000) $(PYTEST) tests/test_cycles.py -k nothing
 
 build: dev ## the sdist and the wheel, in dist/
 	$(VENV)/python -m build --installer uv

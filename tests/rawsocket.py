@@ -39,6 +39,10 @@ def frame(kind, payload=b"", *, first=FIN, masked=True):
     return bytes([first | kind, length[0] | 0x80]) + length[1:] + KEY + (int.from_bytes(payload) ^ mask).to_bytes(size)
 
 
+class Closed(Exception):
+    """The server has closed, with a code and its reason."""
+
+
 class Raw:
     """A TCP connection to the server."""
 
@@ -64,7 +68,8 @@ class Raw:
     async def next(self, kind):
         """The payload of the next frame of a kind; others are passed over."""
         while (found := await self.frame())[0] != kind:
-            assert found[0] != CLOSE, found
+            if found[0] == CLOSE:
+                raise Closed(int.from_bytes(found[1][:2]), found[1][2:].decode())
         return found[1]
 
     async def close_code(self):
