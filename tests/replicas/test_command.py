@@ -16,7 +16,7 @@ import pytest
 
 import cluster_parts
 from cluster import main
-from cluster_parts import REMEDIES
+from cluster_parts import REMEDIES, Replica, configuration
 from tests.processes import environment
 
 ROOT = Path(__file__).parents[2]
@@ -65,6 +65,12 @@ def failed(capsys, folder, *arguments):
     return err
 
 
+def lines(text):
+    """What a balancer's configuration says, without what is one deployment's own."""
+    own = ("bind", "server", "log", "global", "option log", "http-request set-header")
+    return [line for line in map(str.strip, text.splitlines()) if line and not line.startswith(own)]
+
+
 def alive(pid):
     stat = Path(f"/proc/{pid}/stat")
     return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
@@ -111,3 +117,10 @@ def test_a_program_that_is_missing_is_told_with_its_remedy(capsys, tmp_path, mon
 def test_a_store_that_replicas_cannot_share_is_refused(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("STORE_URL", "sqlite:///chat.db")
     assert "Name a MongoDB" in failed(capsys, tmp_path, "--port", "0")
+
+
+def test_the_page_on_many_replicas_shows_the_balancer_that_is_tested(tmp_path):
+    shown = re.search(r"```haproxy\n(.*?)```", (ROOT / "docs/howto/many-replicas.md").read_text(), re.DOTALL)[1]
+    replica = Replica("replica1", tmp_path, print, {})
+    replica.path = "/chatbox"
+    assert lines(shown) == lines(configuration(":443", [replica]))
