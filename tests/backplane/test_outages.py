@@ -233,6 +233,8 @@ async def test_what_redis_throws_away_is_put_back(redis_server):
             await eventually(lambda: client.exists("chatbox:1:{s}:log"))
             await writer.plane.push("s", "a", "4")
             await other.until(other.pieces)
+            client.delete("chatbox:1:{s}:log")
+            await eventually(lambda: client.exists("chatbox:1:{s}:log"))
         assert tuple(writer.pieces()) == pieces(*"01234")
         assert (await other.plane.running("s", 2)).pieces == pieces(*"01234")
         assert await other.plane.acquire("s", "b") is None
@@ -315,8 +317,18 @@ async def test_a_replica_that_was_cut_off_tells_the_others_what_they_missed(redi
         proxy.refusing = False
         await other.until(lambda: {("s", 3 * STEP), ("gone", None)} <= set(other.behind))
         assert other.events() == []
+        await sound(cut_off)
         await other.plane.publish("gone", Signal("heard"))
         await cut_off.until(lambda: Signal("heard") in cut_off.events("gone"))
+
+
+async def test_a_replica_that_was_cut_off_ends_nobodys_turn_until_others_had_time_to_renew_their_leases(redis_server):
+    async with Proxy(redis_server.port) as proxy, several(through(proxy), redis_server.url) as (cut_off, other):
+        proxy.cut()
+        await eventually(lambda: cut_off.plane._link.number > 1)
+        await sound(cut_off)
+        assert await cut_off.plane.acquire("s", "a") is Grant.ALONE
+        assert await other.plane.acquire("t", "b") is Grant.SURE
 
 
 async def test_pieces_of_a_replica_that_was_cut_off_for_a_moment_follow(redis_server):
@@ -497,6 +509,7 @@ async def test_a_loop_that_was_blocked_longer_than_the_lease_finds_it_lost(redis
     async with several(*[redis_server.url] * 2, timing=Timing(lease=1.0)) as (writer, other):
         await answers(writer)
         time.sleep(1.5)
+        await asyncio.sleep(0.5)
         with pytest.raises(Fenced):
             await writer.plane.push("s", "a", "late")
         assert await other.plane.acquire("s", "b") is Grant.SURE
@@ -509,5 +522,6 @@ async def test_a_process_that_was_stopped_while_alone_finds_its_lease_lapsed(red
         await asyncio.sleep(2.0)
         await writer.plane.push("s", "a", "alone for longer than a lease")
         time.sleep(1.5)
+        await asyncio.sleep(0.5)
         with pytest.raises(Fenced):
             await writer.plane.push("s", "a", "late")
