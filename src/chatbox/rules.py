@@ -17,6 +17,9 @@ from chatbox.strength import MAKE_ONE, MIN_LENGTH, is_placeholder, is_unfilled, 
 Problem = tuple[str, str]
 """A field, or what a model's setting is called in the environment; what is wrong and what to do about it."""
 
+DOCUMENT = 8 * 2**20
+"""Bytes of text that fit in a document of MongoDB when they are sealed and more is in it."""
+
 MAKE_KEY = "make one with: openssl rand -base64 32"
 
 
@@ -76,6 +79,8 @@ def halves(settings: Settings) -> Iterator[Problem]:
     ):
         if getattr(settings, given) and not getattr(settings, needed):
             yield needed, f"missing, and {given.upper()} needs it; set both or neither"
+    if settings.store_url.startswith("mongodb") and settings.max_answer_size > DOCUMENT:
+        yield "max_answer_size", f"more than fits in a document of MongoDB; give at most {DOCUMENT}"
     if settings.mongo_retry_delay > settings.mongo_retry_max_delay:
         yield "mongo_retry_delay", "longer than MONGO_RETRY_MAX_DELAY; give a shorter one"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from chatbox.storage.mongo.database import COLLECTIONS, INDEXES
 from tests.mongo_peer import MongoPeer
 from tests.redis_server import free_port
 from tests.storage.mongo import shared
+from tests.storage.processes import ROOT
 from tests.storage.test_encrypted import CANARY, filled
 from tests.storage.values import NOON, answer, entry, ring, session, turn
 
@@ -63,6 +65,13 @@ def test_the_settings_name_the_store(tmp_path: Path) -> None:
     assert not isinstance(
         open_storage(Config(**base, mongo_uri="mongodb://old/", store_url="sqlite:///x")), MongoStorage
     )
+
+
+def test_answers_that_do_not_fit_in_a_document_are_refused_at_the_start(tmp_path: Path) -> None:
+    env = {"CHATBOX_MODE": "development", "CHATBOX_DATA_DIR": str(tmp_path), "MAX_ANSWER_SIZE": "8388609"}
+    Config.load(env)
+    with pytest.raises(ConfigError, match="MAX_ANSWER_SIZE: more than fits in a document of MongoDB"):
+        Config.load(env | {"STORE_URL": "mongodb://host/"})
 
 
 @pytest.mark.parametrize(
@@ -181,6 +190,12 @@ async def test_every_index_of_the_table_is_made_and_no_other(mongo: MongoStorage
         for key, index in expected.items():
             assert tuple(found[key]["key"]) == index.keys
             assert {option: found[key].get(option) for option in index.options} == index.options
+
+
+def test_the_page_about_the_store_lists_every_index() -> None:
+    page = (ROOT / "docs" / "design" / "mongodb.md").read_text()
+    listed = re.findall(r"^\| `(\w+)` \| `(\w+)` \| (.+) \|$", page, re.MULTILINE)
+    assert listed == [(index.collection, index.name, index.purpose) for index in INDEXES]
 
 
 QUERIES = {

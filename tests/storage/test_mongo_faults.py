@@ -369,6 +369,19 @@ async def test_of_turns_that_processes_take_at_once_one_is_given_and_a_late_writ
         assert [one.index for one in await stores[1].read(new.id)] == list(range(1, 12))
 
 
+async def test_who_remembers_an_older_turn_looks_again_before_it_refuses(peer: MongoPeer) -> None:
+    async with replicas(peer, 2) as (one, other):
+        new = await answering(one)
+        await other.append(answer(new.id), Change(ends_turn=True), fence=1)
+        taken = await one.append(turn(new.id), Change(takes_turn="next"))
+        assert taken.session.fence == 2
+        with pytest.raises(Fenced):
+            await other.append(answer(new.id), Change(ends_turn=True), fence=1)
+        assert (await other.append(answer(new.id), Change(ends_turn=True), fence=2)).entry.index == 5
+        with pytest.raises(Fenced):
+            await one.append(answer(new.id), Change(ends_turn=True), fence=2)
+
+
 async def test_of_sessions_that_processes_use_at_once_a_users_one_is_active(peer: MongoPeer) -> None:
     async with replicas(peer, 3) as stores:
         sessions = [await started(store) for store in stores]

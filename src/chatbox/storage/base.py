@@ -17,9 +17,11 @@ durable store, the machine; what it has not acknowledged did not happen.
   raise ``NotFound``; ``delete`` of it does nothing.
 - **One session without entries a user.** ``create`` gives back the one that there is, so of calls made at once, in any
   number of processes, all get the same. If there is none, an id that exists is a ``StorageError``.
-- **Failure.** ``StorageBusy``: nothing was stored, try again. Other ``StorageError``: don't. A call that fails changes
-  nothing.
+- **Failure.** ``StorageBusy``: try again. Other ``StorageError``: don't. A call that fails changes nothing. But across
+  a network one that failed as ``StorageBusy`` may have happened, when its answer got lost: a repeated ``append`` with
+  its message_id finds out.
 - **Cancellation.** A cancelled call may or may not have happened; a repeated ``append`` with its message_id finds out.
+- **Lists** (``find``) may for a moment lag behind what other processes append; ``get``, ``read`` and ``append`` don't.
 - **Sessions without entries** exist (``get``, ``append``) but are in no list unless ``SessionQuery.empty`` asks for
   them.
 
@@ -121,7 +123,8 @@ class Storage(ABC):
 
     @abstractmethod
     async def usage(self, user_id: str, day: str) -> int:
-        """Tokens that this user's answers used on a UTC day (``2026-11-21``), deleted sessions included."""
+        """Tokens that this user's answers used on a UTC day (``2026-11-21``), deleted sessions included. Days more than
+        a year ago may be forgotten."""
 
     @abstractmethod
     async def check(self) -> None:
@@ -172,7 +175,7 @@ class Cells(ABC):
 
     @abstractmethod
     async def rewrite(self, renewals: Sequence[Renewal]) -> int:
-        """Replace each value that is still what it was read as, in one commit; returns how many."""
+        """Replace each value that is still what it was read as; durable on return. Returns how many."""
 
     @abstractmethod
     async def key_checks(self) -> dict[str, str]:

@@ -59,7 +59,7 @@ INDEXES = (
     Index("messages", "texts", (("texts", UP),), {"sparse": True}, "changes whose texts can be dropped"),
     Index("periods", "of_session", (("session", UP),), {}, "a session's periods"),
     Index("usage", "of_day", (("user_id", UP), ("day", UP)), {}, "a user's tokens of a day"),
-    Index("usage", "expiry", (("expires", UP),), {"expireAfterSeconds": 0}, "usage is dropped after a year"),
+    Index("usage", "expiry", (("expires", UP),), {"expireAfterSeconds": 0}, "usage is dropped after 400 days"),
 )  # fmt: skip
 """Every index of the store, beside those on ``_id``. Made at the start; making one that is there does nothing."""
 
