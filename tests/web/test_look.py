@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import AsyncIterator
 
@@ -125,19 +126,44 @@ async def test_a_finished_answer_is_announced_and_its_pieces_are_not(chat: ChatP
     await expect(status).to_contain_text("Answer: calm calm")
 
 
+class Tasks:
+    """What a page's main thread did while it was watched, piece by piece."""
+
+    def __init__(self, trace: bytes) -> None:
+        events = json.loads(trace)["traceEvents"]
+        named = [event for event in events if event["name"] == "thread_name"]
+        main = {(event["pid"], event["tid"]) for event in named if event["args"]["name"] == "CrRendererMain"}
+        self._cpu = [
+            event["tdur"] / 1000
+            for event in events
+            if event["name"].endswith("RunTask") and "tdur" in event and (event["pid"], event["tid"]) in main
+        ]
+
+    @property
+    def longest(self) -> float:
+        """In ms of the processor's time: waiting for it on a busy machine is not the page's fault."""
+        return max(self._cpu)
+
+
+ANSWERING = """() => document.querySelector("chatbox-app").shadowRoot.querySelector("chatbox-chat")
+    .shadowRoot.querySelector("chatbox-composer").answering"""
+
+
 @pytest.mark.parametrize("question", ["/long 20000", "/list 20000"], ids=["one paragraph", "one list"])
-async def test_twenty_thousand_tokens_do_not_block_the_page(chat: ChatPage, question: str) -> None:
-    await chat.page.evaluate(
-        """window.longest = 0;
-        new PerformanceObserver((list) => {
-            for (const entry of list.getEntries()) window.longest = Math.max(window.longest, entry.duration);
-        }).observe({ entryTypes: ["longtask"] })"""
-    )
+async def test_twenty_thousand_tokens_do_not_block_the_page(chat: ChatPage, chromium: Browser, question: str) -> None:
+    await chat.ask("hello")
+    # Chromium's own finder of roles keeps a page busy that has so many elements: the end is found without it.
+    await chromium.start_tracing(page=chat.page, categories=["toplevel"])
     await chat.say(question)
-    await expect(chat.answers.last).to_contain_text("20000", timeout=60_000)
-    await expect(chat.stop).to_have_count(0, timeout=60_000)
-    # The mark is 50 ms on a quiet machine; what this guards against is work that grows with the answer.
-    assert await chat.page.evaluate("window.longest") < 500
+    for answering in (True, False):
+        await chat.page.wait_for_function(
+            f"() => ({ANSWERING})() === {json.dumps(answering)}", polling=200, timeout=60_000
+        )
+    await chat.page.wait_for_timeout(2_000)
+    tasks = Tasks(await chromium.stop_tracing())
+    await expect(chat.answers.last).to_contain_text("20000")
+    print("LONGEST", sorted(tasks._cpu)[-6:])
+    assert tasks.longest < 50
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

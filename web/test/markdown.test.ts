@@ -2,7 +2,9 @@ import { marked } from "marked";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { Blocks } from "../src/markdown/blocks";
 import { dialect } from "../src/markdown/dialect";
-import { highlight } from "../src/markdown/highlight";
+import { coloursOf } from "../src/markdown/colours";
+import { Highlighter, painted } from "../src/markdown/highlight";
+import type { Reply, Request } from "../src/markdown/painter";
 import { sanitize } from "../src/markdown/sanitize";
 import { Slices } from "../src/markdown/slices";
 import { Writer } from "../src/markdown/writer";
@@ -37,7 +39,8 @@ The end.`;
 function render(pieces: string[]): HTMLElement {
   const target = document.createElement("div");
   const jobs: (() => void)[] = [];
-  const writer = new Writer(target, new Slices((run) => jobs.push(run)), words);
+  const highlighter = { colours: () => Promise.resolve(null) };
+  const writer = new Writer(target, new Slices((run) => jobs.push(run)), highlighter, words);
   let text = "";
   for (const [index, piece] of pieces.entries()) {
     text += piece;
@@ -148,10 +151,73 @@ describe("safety", () => {
 });
 
 test("code in a known language is coloured without changing it", () => {
-  const nodes = highlight("const a = '<b>';", "ts")!;
-  expect(nodes.textContent).toBe("const a = '<b>';");
-  expect(nodes.querySelector(".hljs-keyword")?.textContent).toBe("const");
-  expect(highlight("x", "nonsense")).toBeNull();
+  const code = "const a = `<b> ${1 & 2} \"'`; // 🙂 &amp; <i>\n";
+  const box = document.createElement("code");
+  box.append(...painted(code, coloursOf(code, "ts")!));
+  expect(box.textContent).toBe(code);
+  expect(box.querySelector(".hljs-keyword")?.textContent).toBe("const");
+  expect(box.querySelector(".hljs-string .hljs-number")?.textContent).toBe("1");
+  expect(coloursOf("x", "nonsense")).toBeNull();
+});
+
+/** Stands where the worker would; it answers in the other order. */
+class FakeWorker {
+  onmessage: ((event: { data: Reply }) => void) | null = null;
+  onerror: (() => void) | null = null;
+  readonly asked: Request[] = [];
+
+  postMessage(request: Request): void {
+    this.asked.unshift(request);
+  }
+
+  answer(): void {
+    for (const { id, code, language } of this.asked) this.onmessage?.({ data: { id, colours: coloursOf(code, language) } });
+  }
+}
+
+test("one worker colours all code, whatever the order of its answers", async () => {
+  const workers: FakeWorker[] = [];
+  const highlighter = new Highlighter(() => workers[workers.push(new FakeWorker()) - 1] as unknown as Worker);
+  const [first, second] = [highlighter.colours("if", "python"), highlighter.colours("9", "python")];
+  workers[0]!.answer();
+  expect(await first).toEqual([[["hljs-keyword"], 2]]);
+  expect(await second).toEqual([[["hljs-number"], 1]]);
+  expect(workers).toHaveLength(1);
+});
+
+test("where no worker can be had, or it breaks, code keeps one colour", async () => {
+  const none = new Highlighter(() => {
+    throw new DOMException("not allowed", "SecurityError");
+  });
+  expect(await none.colours("if", "python")).toBeNull();
+  const worker = new FakeWorker();
+  const asked = new Highlighter(() => worker as unknown as Worker).colours("if", "python");
+  worker.onerror?.();
+  expect(await asked).toBeNull();
+});
+
+test("code is coloured once it is complete", async () => {
+  const target = document.createElement("div");
+  const answers: (() => void)[] = [];
+  const highlighter = {
+    colours: (code: string, language: string) =>
+      new Promise<ReturnType<typeof coloursOf>>((resolve) => answers.push(() => resolve(coloursOf(code, language)))),
+  };
+  const writer = new Writer(target, new Slices((run) => run()), highlighter, words);
+  writer.write("```py\nif 1:\n```", false);
+  expect(answers).toHaveLength(0);
+  writer.write("```py\nif 1:\n```\n\nend", true);
+  expect(answers).toHaveLength(1);
+  const code = target.querySelector("code")!;
+  answers[0]!();
+  await vi.advanceTimersByTimeAsync(0);
+  expect(code.querySelector(".hljs-keyword")?.textContent).toBe("if");
+  expect(code.textContent).toBe("if 1:\n");
+});
+
+test("of a long text only what is in sight has to be laid out", () => {
+  expect(render(["short\n\n".repeat(5)]).className).toBe("");
+  expect(render(["long\n\n".repeat(50)]).className).toBe("long");
 });
 
 test("long works take turns and leave time between", () => {

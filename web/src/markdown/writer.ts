@@ -1,12 +1,15 @@
 import { Blocks } from "./blocks";
 import { dialect, type ImageLabel } from "./dialect";
+import { painted, type Highlighter } from "./highlight";
 import { sanitize } from "./sanitize";
 import type { Slices } from "./slices";
 
 /** Text taken in one step. */
 const STEP = 1_000;
 /** Code longer than this keeps one colour. */
-const COLOURED = 8_000;
+const COLOURED = 16_000;
+/** With more blocks than this, those out of sight are not laid out. */
+const MANY = 40;
 
 export interface Words {
   image: ImageLabel;
@@ -26,6 +29,7 @@ export class Writer {
   constructor(
     private readonly target: HTMLElement,
     private readonly slices: Slices,
+    private readonly highlighter: Pick<Highlighter, "colours">,
     private readonly words: Words,
   ) {
     this.blocks = new Blocks(dialect(words.image));
@@ -63,6 +67,7 @@ export class Writer {
       first.remove();
     }
     this.target.append(nodes);
+    if (this.target.childElementCount > MANY) this.target.classList.add("long");
     return added;
   }
 
@@ -87,18 +92,17 @@ export class Writer {
     pre.setAttribute("role", "group");
     pre.replaceWith(box);
     box.append(head, pre);
-    if (final) this.colour(code, language);
+    if (final) void this.colour(code, language);
   }
 
-  private colour(code: HTMLElement, language: string): void {
+  private async colour(code: HTMLElement, language: string): Promise<void> {
     const text = code.textContent ?? "";
     if (!language || text.length > COLOURED) return;
-    void import("./highlight").then(({ highlight }) =>
-      this.slices.add(() => {
-        const coloured = highlight(text, language);
-        if (coloured && code.textContent === text) code.replaceChildren(coloured);
-        return false;
-      }),
-    );
+    const colours = await this.highlighter.colours(text, language);
+    if (colours === null) return;
+    this.slices.add(() => {
+      if (code.textContent === text) code.replaceChildren(...painted(text, colours));
+      return false;
+    });
   }
 }

@@ -3,6 +3,10 @@ import { css } from "lit";
 export const markdownStyles = css`
   .text > * {
     margin: 0 0 0.85em;
+    contain-intrinsic-block-size: auto 12rem;
+  }
+  .text.long > :not(:last-child) {
+    content-visibility: auto;
   }
   .text > :last-child {
     margin-bottom: 0;

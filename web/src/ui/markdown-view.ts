@@ -1,6 +1,7 @@
 import { css, html, LitElement, type PropertyValues } from "lit";
 import { customElement, property } from "lit/decorators.js";
 import { t } from "../i18n/locale";
+import { Highlighter } from "../markdown/highlight";
 import { Slices } from "../markdown/slices";
 import { Writer } from "../markdown/writer";
 import { copyText } from "./browser";
@@ -8,6 +9,7 @@ import { markdownStyles } from "./markdown-styles";
 import { base } from "./styles";
 
 const slices = new Slices();
+const highlighter = new Highlighter(() => new Worker(new URL("../markdown/painter.ts", import.meta.url), { type: "module" }));
 
 /** Shows Markdown, also while it is still being written. */
 @customElement("chatbox-markdown")
@@ -29,7 +31,7 @@ export class MarkdownView extends LitElement {
     const target = this.renderRoot.querySelector<HTMLElement>(".text")!;
     if (this.writer === null || changed.has("generation")) {
       target.replaceChildren();
-      this.writer = new Writer(target, slices, {
+      this.writer = new Writer(target, slices, highlighter, {
         image: (alt, host) => (alt ? t("image", { alt, host }) : t("imagePlain", { host })),
         copy: t("copy"),
         code: t("code"),
