@@ -149,7 +149,7 @@ function judge({ server, devices }: Ending, seed: number, restored: boolean): vo
   }
 }
 
-const ROUNDS = Number(process.env.ROUNDS ?? 20);
+const ROUNDS = Number(import.meta.env.VITE_ROUNDS ?? 20);
 const ALL = Object.keys(FAULTS);
 
 test.each([...ALL.map((fault) => [fault, [fault]] as const), ["everything", ALL] as const])(
