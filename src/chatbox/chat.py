@@ -151,7 +151,7 @@ class Chat:
         match command:
             case Typing():
                 frame = protocol.typing_indicator(caller.session_id, Sender.USER)
-                await self._backplane.publish(caller.session_id, Signal(frame, but=caller.listener.id))
+                await self._backplane.publish(caller.session_id, Signal(str(frame), but=caller.listener.id))
             case protocol.Ping():
                 caller.listener.send(protocol.pong(command.message_id))
             case protocol.Authenticate():

@@ -325,7 +325,7 @@ class Replies:
 
     async def _complain(self, session_id: str, failure: Unavailable, answer_id: str | None = None) -> None:
         frame = protocol.error(failure, session_id=session_id, message_id=answer_id)
-        await self._backplane.publish(session_id, Signal(frame))
+        await self._backplane.publish(session_id, Signal(str(frame)))
 
     # -- the end of a turn ---------------------------------------------------------------------------------------------
 
