@@ -10,6 +10,7 @@ import pytest
 
 from chatbox.backplane.base import LEASE, Grant, Piece, Removed, Running, Signal, Stored, Turn
 from chatbox.backplane.redis import RedisBackplane, Timing
+from chatbox.backplane.redis.scripts import ACQUIRE, FINISH, MEND, PUSH, RENEW, Keys
 from chatbox.errors import BackplaneDown, Fenced
 from chatbox.session import STEP
 from tests.backplane.replicas import BARRIER, KEYRING, Replica, all_heard, eventually
@@ -365,6 +366,29 @@ async def test_what_was_under_way_when_a_line_went_silent_does_no_harm_when_it_a
         async with asyncio.timeout(60):
             while await other.plane.running("s", 5) != own:
                 await asyncio.sleep(0.05)
+
+
+async def test_what_comes_over_an_older_line_changes_nothing(redis_server):
+    async with Proxy(redis_server.port) as proxy, several(through(proxy), redis_server.url) as (writer, other):
+        await answers(writer)
+        proxy.cut()
+        await eventually(lambda: writer.plane._link.number == 2)
+        await sound(writer)
+        await writer.plane.push("s", "a", "3")
+        keys, node = Keys.of("s"), writer.plane._node
+        older = f"a {node} 1"
+        late = [
+            PUSH.call(keys.all, node, "s\n", older, 0, 60_000, "a\n", "late", 1 << 16),
+            ACQUIRE.call((keys.lease,), older, 60_000),
+            RENEW.call((keys.at, keys.log, keys.lease), older, 60_000, 60_000, "a"),
+            MEND.call(keys.all, node, "s\n", older, 60_000, 60_000, 0, 0, "ta|", "1|late"),
+            FINISH.call((keys.log, keys.lease), older, ""),
+        ]
+        with redis_server.client() as client:
+            for command in late:
+                client.execute_command(*command)
+        await writer.plane.push("s", "a", "4")
+        assert await other.plane.running("s", 2) == Running(TURN, pieces(*"01234"))
 
 
 async def test_a_replica_that_stays_cut_off_may_push_only_while_its_lease_surely_lives(redis_server):
