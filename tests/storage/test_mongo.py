@@ -16,7 +16,7 @@ from chatbox.session import Change, Kind, Session, day_of
 from chatbox.storage import open_storage
 from chatbox.storage.base import Partial, SessionQuery
 from chatbox.storage.encrypted import EncryptedStorage
-from chatbox.storage.mongo import MongoSettings, MongoStorage, cells, ledger, queries, sweep
+from chatbox.storage.mongo import MongoSettings, MongoStorage, cells, database, ledger, queries, sweep
 from chatbox.storage.mongo.client import open_client
 from chatbox.storage.mongo.database import COLLECTIONS, INDEXES
 from tests.mongo_peer import MongoPeer
@@ -168,6 +168,16 @@ async def test_calls_after_the_close_are_refused_as_transient() -> None:
     for call in (storage.append(entry(new.id)), storage.get(new.id), storage.check()):
         with pytest.raises(StorageBusy, match="closed"):
             await call
+
+
+async def test_more_operations_than_may_wait_are_refused_as_transient(
+    mongo: MongoStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "QUEUE", 10)
+    sessions = [await started(mongo, user_id=str(number)) for number in range(30)]
+    results = await asyncio.gather(*(mongo.get(one.id) for one in sessions), return_exceptions=True)
+    assert sum(isinstance(result, StorageBusy) for result in results) == 20
+    assert await mongo.get(sessions[-1].id) == sessions[-1]
 
 
 async def test_a_store_that_was_closed_leaves_no_task_behind() -> None:

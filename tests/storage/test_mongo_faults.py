@@ -145,6 +145,30 @@ class Losing(Proxy):
         return b""
 
 
+class Holding(Proxy):
+    """Holds the next command that contains ``word`` until it is released."""
+
+    word = b""
+
+    def __init__(self, *targets: int) -> None:
+        super().__init__(*targets)
+        self.holds = asyncio.Event()
+        self._held: tuple[Link, bytes] | None = None
+
+    def passed(self, link: Link, way: str, data: bytes) -> bytes:
+        data = super().passed(link, way, data)
+        if way == TO_SERVER and self.word and self.word in data:
+            self.word, self._held = b"", (link, data)
+            self.holds.set()
+            return b""
+        return data
+
+    def release(self) -> None:
+        assert self._held
+        link, data = self._held
+        link.far.write(data)
+
+
 @asynccontextmanager
 async def behind(proxy: Proxy) -> AsyncIterator[MongoStorage]:
     async with MongoStorage(quick(shared.at(proxy.port))) as storage:
@@ -395,6 +419,32 @@ async def test_of_sessions_that_processes_use_at_once_a_users_one_is_active(peer
             found = [await stores[1].get(one.id) for one in sessions]
             assert [one.id for one in found if one and one.is_active] == [active.id]
             assert [one.last_index for one in found if one] == [number + 1] * 3
+
+
+async def test_a_session_is_not_changed_by_who_looked_at_it_before_others_changed_it(peer: MongoPeer) -> None:
+    async with Holding(peer.port) as proxy, behind(proxy) as slow, MongoStorage(slow._settings) as other:
+        new = await started(slow)
+        proxy.word = TOLD
+        late = asyncio.create_task(slow.append(entry(new.id)))
+        await proxy.holds.wait()
+        last = await other.append(entry(new.id), Change(tokens=5, name="Geography"))
+        proxy.release()
+        assert (await late).entry.index == 2
+        assert await other.get(new.id) == await slow.get(new.id) == last.session
+        assert (last.session.last_index, last.session.total_tokens) == (3, 5)
+
+
+async def test_a_text_that_is_kept_while_its_answer_ends_is_refused_and_gone(peer: MongoPeer) -> None:
+    async with Holding(peer.port) as proxy, behind(proxy) as slow, MongoStorage(slow._settings) as other:
+        running = await answering(slow)
+        proxy.word = b"upsert\x00\x01"
+        late = asyncio.create_task(slow.keep(Partial(running.id, "answer", 1, "Par")))
+        await proxy.holds.wait()
+        await other.append(answer(running.id), Change(ends_turn=True), fence=1)
+        proxy.release()
+        with pytest.raises(Fenced):
+            await late
+        assert await other._db.partials.count_documents({}) == 0
 
 
 async def test_an_empty_session_that_processes_make_at_once_is_one(peer: MongoPeer) -> None:

@@ -11,7 +11,7 @@ from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
-from chatbox.errors import StorageError
+from chatbox.errors import StorageBusy, StorageError
 from chatbox.storage.mongo.attempts import Attempts, once, transient, translated
 from chatbox.storage.mongo.client import Client, Document, MongoSettings, open_client
 
@@ -23,6 +23,9 @@ VERSION = 1
 
 BUILDING = 3600.0
 """How long indexes may take to be made, in s: the first time on a store that is full."""
+
+QUEUE = 4096
+"""Operations that may run or wait; one more is refused with ``StorageBusy``."""
 
 PAUSE = 0.5
 """The longest pause, in s, before MongoDB is asked again at the start."""
@@ -80,6 +83,7 @@ class Database:
     def __init__(self, settings: MongoSettings) -> None:
         self._settings = settings
         self._attempts = Attempts(settings)
+        self._running = 0
         self._client: Client = open_client(settings)
         for name in COLLECTIONS:
             setattr(self, name, self._client[settings.database][self.name_of(name)])
@@ -92,7 +96,13 @@ class Database:
     async def run(self, operation: Callable[[], Awaitable[T]]) -> T:
         """The result of an operation that may be run twice. Raises ``StorageBusy``, ``StorageError`` and, for a
         duplicate, MongoDB's own ``DuplicateKeyError``."""
-        return await self._attempts(operation)
+        if self._running >= QUEUE:
+            raise StorageBusy(f"{QUEUE} operations are waiting for MongoDB")
+        self._running += 1
+        try:
+            return await self._attempts(operation)
+        finally:
+            self._running -= 1
 
     async def inserted(self, operation: Callable[[], Awaitable[Any]]) -> bool:
         """Run an insert; whether it was new, or may have been: the answer to an earlier try can get lost."""
