@@ -555,6 +555,24 @@ async def unstored(here, failing):
 GIVES_UP = ReplyLimits(store_patience=0.05)
 
 
+PATIENT = ReplyLimits(total=10.0, first_piece=0.5, between_pieces=10.0)
+
+
+@pytest.mark.parametrize("hour", [-3600, 3600])
+async def test_setting_the_wall_clock_neither_ends_an_answer_nor_keeps_it(hour, monkeypatch):
+    gate = asyncio.Event()
+    async with world(None, Scripted((Piece("a"), gate, Piece("b"), End()), (asyncio.Event(),)), limits=PATIENT) as here:
+        ear = await asked(here)
+        await ear.hear("ai_response")
+        real, real_ns = time.time, time.time_ns
+        monkeypatch.setattr(time, "time", lambda: real() + hour)
+        monkeypatch.setattr(time, "time_ns", lambda: real_ns() + hour * 10**9)
+        gate.set()
+        assert (await ear.done())["metadata"]["finish_reason"] == "stop"
+        await here.say(ear, "and?")
+        assert (await ear.done(2))["metadata"]["finish_reason"] == "timeout"
+
+
 @pytest.mark.parametrize("next_step", ["sweep", "attach", "say"])
 async def test_an_answer_that_could_not_be_stored_is_closed_by_who_comes_next(failing, next_step):
     async with world(failing, Scripted((Piece("not lost"), 0.05, End()), WHOLE), limits=GIVES_UP) as here:
