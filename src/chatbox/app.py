@@ -42,6 +42,7 @@ from chatbox.storage import open_storage
 from chatbox.storage.base import CellStorage
 from chatbox.storage.encrypted import EncryptedStorage
 from chatbox.storage.rotate import rotate
+from chatbox.storage.timed import TimedStorage
 from chatbox.tasks import Tasks
 
 log = structlog.get_logger(component="app")
@@ -66,10 +67,10 @@ class App:
 
     def __init__(self, config: Config, parts: Parts) -> None:
         self.config = config
-        self.metrics = Metrics()
+        self.metrics = Metrics(mongodb=config.store_url.startswith("mongodb"))
         self.tasks = Tasks()
         self._cells = parts.cells
-        self.storage = EncryptedStorage(self._cells, config.keyring)
+        self.storage = TimedStorage(EncryptedStorage(self._cells, config.keyring), self.metrics.storage_timers)
         self.backplane = parts.backplane
         self.quotas = parts.quotas
         self.providers = parts.providers

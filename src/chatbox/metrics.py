@@ -70,6 +70,7 @@ class Metrics:
         self.mongodb_operation_seconds = self._histogram(
             "mongodb_operation_seconds", "Time of MongoDB's operation.", OPERATIONS, "operation", published=mongodb
         )
+        self.storage_timers = [self.storage_operation_seconds] + [self.mongodb_operation_seconds] * mongodb
         self.http_request_duration_seconds = self._histogram(
             "http_request_duration_seconds", "Time of an HTTP request.", OPERATIONS, "endpoint", "method"
         )

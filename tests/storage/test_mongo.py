@@ -264,6 +264,16 @@ async def test_more_sessions_than_are_remembered_can_be_written_in_turn(
     assert len(mongo._ledger._known) == 2
 
 
+async def test_a_text_that_a_late_holder_left_is_none(mongo: MongoStorage) -> None:
+    new = await started(mongo)
+    await mongo.append(turn(new.id), Change(takes_turn="answer"))
+    await mongo._db.partials.insert_one({"_id": new.id, "answer_id": "older", "fence": 0, "content": "Lon"})
+    assert await mongo.partial(new.id) is None
+    assert [copy.partial for copy in await mongo.copies("", 1)] == [None]
+    await mongo.keep(Partial(new.id, "answer", 1, "Par"))
+    assert await mongo.partial(new.id) == Partial(new.id, "answer", 1, "Par")
+
+
 async def test_an_entry_that_is_missing_in_the_log_is_told(mongo: MongoStorage) -> None:
     new = await started(mongo)
     for _ in range(3):

@@ -1,0 +1,73 @@
+"""A store around another one, which measures how long each operation takes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Sequence
+from types import TracebackType
+from typing import Self, TypeVar
+
+from prometheus_client import Histogram
+
+from chatbox.session import Change, Entry, Session
+from chatbox.storage.base import Appended, Partial, SessionQuery, Storage
+
+T = TypeVar("T")
+
+
+class TimedStorage(Storage):
+    """Opens and closes ``inner``. The histograms have one label, the operation; what fails or is cancelled counts."""
+
+    def __init__(self, inner: Storage, histograms: Sequence[Histogram]) -> None:
+        self._inner = inner
+        self._histograms = histograms
+
+    async def create(self, session: Session) -> Session:
+        return await self._timed("create", self._inner.create(session))
+
+    async def get(self, session_id: str) -> Session | None:
+        return await self._timed("get", self._inner.get(session_id))
+
+    async def find(self, query: SessionQuery) -> list[Session]:
+        return await self._timed("find", self._inner.find(query))
+
+    async def append(self, entry: Entry, change: Change | None = None, *, fence: int | None = None) -> Appended:
+        return await self._timed("append", self._inner.append(entry, change, fence=fence))
+
+    async def read(
+        self, session_id: str, *, after: int = 0, before: int | None = None, limit: int = 500
+    ) -> list[Entry]:
+        return await self._timed("read", self._inner.read(session_id, after=after, before=before, limit=limit))
+
+    async def keep(self, partial: Partial) -> None:
+        await self._timed("keep", self._inner.keep(partial))
+
+    async def partial(self, session_id: str) -> Partial | None:
+        return await self._timed("partial", self._inner.partial(session_id))
+
+    async def delete(self, session_id: str) -> None:
+        await self._timed("delete", self._inner.delete(session_id))
+
+    async def usage(self, user_id: str, day: str) -> int:
+        return await self._timed("usage", self._inner.usage(user_id, day))
+
+    async def check(self) -> None:
+        await self._timed("check", self._inner.check())
+
+    async def __aenter__(self) -> Self:
+        await self._inner.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._inner.__aexit__(kind, error, trace)
+
+    async def _timed(self, operation: str, call: Awaitable[T]) -> T:
+        start = time.perf_counter()
+        try:
+            return await call
+        finally:
+            seconds = time.perf_counter() - start
+            for histogram in self._histograms:
+                histogram.labels(operation).observe(seconds)

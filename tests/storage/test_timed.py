@@ -1,0 +1,48 @@
+"""How long the operations of a store take is measured, and nothing else about them changes."""
+
+from __future__ import annotations
+
+import pytest
+
+from chatbox.errors import NotFound
+from chatbox.metrics import Metrics
+from chatbox.session import Change
+from chatbox.storage.base import Partial, SessionQuery, Storage
+from chatbox.storage.memory import MemoryStorage
+from chatbox.storage.timed import TimedStorage
+from tests.storage.values import answer, entry, session, turn
+
+
+def counted(metrics: Metrics, name: str) -> dict[str, float]:
+    """How many of each operation a histogram has."""
+    (family,) = getattr(metrics, name).collect()
+    counts = (sample for sample in family.samples if sample.name.endswith("_count"))
+    return {sample.labels["operation"]: sample.value for sample in counts}
+
+
+async def test_every_operation_is_measured_and_gives_what_it_gave() -> None:
+    metrics, inner = Metrics(mongodb=True), MemoryStorage()
+    async with TimedStorage(inner, metrics.storage_timers) as storage:
+        new = await storage.create(session())
+        await storage.append(entry(new.id), Change(active=True))
+        taken = await storage.append(turn(new.id), Change(takes_turn="answer"))
+        await storage.keep(Partial(new.id, "answer", 1, "Par"))
+        assert await storage.partial(new.id) == await inner.partial(new.id) != None  # noqa: E711
+        await storage.append(answer(new.id), Change(ends_turn=True, tokens=3), fence=taken.session.fence)
+        assert await storage.read(new.id, after=1, before=3, limit=1) == await inner.read(new.id, after=1, limit=1)
+        assert await storage.find(SessionQuery()) == [await storage.get(new.id)]
+        assert await storage.usage("ada", "2026-09-21") == 3
+        await storage.check()
+        await storage.delete(new.id)
+        with pytest.raises(NotFound):
+            await storage.append(entry(new.id))
+    operations = {name for name in Storage.__abstractmethods__ if not name.startswith("_")}
+    expected = dict.fromkeys(operations, 1.0) | {"append": 4.0}
+    assert counted(metrics, "storage_operation_seconds") == counted(metrics, "mongodb_operation_seconds") == expected
+
+
+@pytest.mark.parametrize("mongodb", [False, True])
+def test_operations_are_counted_under_mongodbs_name_too_when_that_is_the_store(mongodb: bool) -> None:
+    metrics = Metrics(mongodb=mongodb)
+    names = [metrics.storage_operation_seconds, metrics.mongodb_operation_seconds][: 1 + mongodb]
+    assert metrics.storage_timers == names
