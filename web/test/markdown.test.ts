@@ -95,6 +95,13 @@ describe("blocks", () => {
     }
   });
 
+  test("long numbers have room", () => {
+    const list = (first: number): HTMLElement => render([`${first}. a\n${first + 1}. b\n`]).querySelector("ol")!;
+    expect(list(98).style.paddingInlineStart).toBe("");
+    expect(list(99).style.paddingInlineStart).toContain("3ch");
+    expect(list(12_345).style.paddingInlineStart).toContain("5ch");
+  });
+
   test("code that was cut is one block in the end, to the letter", () => {
     const code = Array.from({ length: 6_000 }, (_, n) => `line ${n}`).join("\n");
     const target = render([..."```\n" + code + "\n```\n\nafter"].join("").match(/[^]{1,1500}/g)!);

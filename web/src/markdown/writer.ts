@@ -59,6 +59,7 @@ export class Writer {
   private append(html: string, final: boolean): ChildNode[] {
     const nodes = sanitize(html);
     for (const pre of nodes.querySelectorAll("pre")) this.frame(pre, final);
+    for (const list of nodes.querySelectorAll("ol")) makeRoom(list);
     const added = [...nodes.childNodes];
     const before = this.target.lastElementChild;
     const first = nodes.firstElementChild;
@@ -105,4 +106,10 @@ export class Writer {
       return false;
     });
   }
+}
+
+/** Numbers of three digits and more need more room than the style gives them. */
+function makeRoom(list: HTMLOListElement): void {
+  const { length } = String(list.start + list.children.length - 1);
+  if (length > 2) list.style.paddingInlineStart = `calc(${length}ch + 0.9em)`;
 }

@@ -10,6 +10,9 @@ export class Bottom implements ReactiveController {
   /** something has come that the reader has not seen */
   unseen = false;
   private scroller: HTMLElement | null = null;
+  /** where it was last, and how high its content */
+  private top = 0;
+  private height = 0;
   private readonly sizes = new ResizeObserver(() => this.settle());
 
   constructor(private readonly host: ReactiveControllerHost & HTMLElement) {
@@ -25,6 +28,7 @@ export class Bottom implements ReactiveController {
   watch(scroller: HTMLElement, content: HTMLElement): void {
     if (this.scroller === scroller) return;
     this.scroller = scroller;
+    this.note(scroller);
     this.sizes.observe(scroller);
     this.sizes.observe(content);
     scroller.addEventListener("scroll", () => this.scrolled(), { passive: true });
@@ -49,14 +53,27 @@ export class Bottom implements ReactiveController {
   }
 
   private settle(): void {
-    if (this.here && this.scroller) this.scroller.scrollTop = this.scroller.scrollHeight;
+    const { scroller } = this;
+    if (!this.here || !scroller) return;
+    scroller.scrollTop = scroller.scrollHeight;
+    this.note(scroller);
   }
 
   private scrolled(): void {
-    const scroller = this.scroller;
+    const { scroller } = this;
     if (!scroller) return;
     const near = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR;
-    this.set(near, near ? false : this.unseen);
+    // Only who goes up leaves the end. What has grown since the last frame is far from it too, and what has shrunk is
+    // moved by the browser.
+    const up = scroller.scrollTop < this.top && scroller.scrollHeight >= this.height;
+    this.note(scroller);
+    if (near) this.set(true, false);
+    else if (up) this.set(false, this.unseen);
+  }
+
+  private note({ scrollTop, scrollHeight }: HTMLElement): void {
+    this.top = scrollTop;
+    this.height = scrollHeight;
   }
 
   private set(here: boolean, unseen: boolean): void {

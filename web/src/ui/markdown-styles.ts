@@ -28,7 +28,7 @@ export const markdownStyles = css`
   }
   ul,
   ol {
-    padding-left: 1.5em;
+    padding-inline-start: 1.5em;
   }
   .text > ol + ol,
   .text > ul + ul {
