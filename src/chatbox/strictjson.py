@@ -25,11 +25,11 @@ def loads(text: str) -> dict[str, object]:
     except RecursionError:
         raise InvalidFormat("The JSON is nested too deeply.") from None
     except ValueError:
-        raise InvalidFormat("The frame is not valid JSON.") from None
+        raise InvalidFormat("This is not valid JSON.") from None
     if _depth(value) > MAX_DEPTH:
         raise InvalidFormat("The JSON is nested too deeply.")
     if not isinstance(value, dict):
-        raise InvalidFormat("A frame is a JSON object.")
+        raise InvalidFormat("This is not a JSON object.")
     return value
 
 
