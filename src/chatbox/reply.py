@@ -290,12 +290,16 @@ class Replies:
         return taken
 
     async def _append_turn(self, session_id: str, entry: Entry) -> Taken | None:
-        """Append the turn's entry, if an answer is owed or an attempt that failed has appended it after all."""
+        """Append the turn's entry, if an answer is owed or an attempt that failed has appended it after all. The fence
+        is that from before the log was read: so nobody has answered meanwhile."""
+        session = await self._storage.get(session_id)
+        if session is None:
+            raise NotFound("The session does not exist.")
         entries = await self._storage.read(session_id, before=END, limit=HISTORY)
         if not turn.owed(entries) and all(known.message_id != entry.message_id for known in entries):
             return None
         answer_id = entry.metadata["answer_id"]
-        stored = await self._storage.append(entry, Change(takes_turn=answer_id))
+        stored = await self._storage.append(entry, Change(takes_turn=answer_id), fence=session.fence)
         await self._publish(stored)
         if stored.session.answer_id != answer_id:
             return None

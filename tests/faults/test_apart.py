@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-
 from chatbox.backplane.base import Grant
 from chatbox.backplane.memory import MemoryBackplane
 from chatbox.session import Kind
@@ -34,9 +32,6 @@ class Slow(Around):
         return await self.inner.append(entry, change, fence=fence)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a turn is taken on what the log said before: nobody looks whether that still holds"
-)
 async def test_a_question_that_another_replica_has_answered_meanwhile_is_not_answered_again():
     storage, model = MemoryStorage(), Scripted()
     slow = Slow(storage)

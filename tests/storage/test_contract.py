@@ -177,6 +177,15 @@ async def test_one_answer_runs_at_a_time(storage: Storage) -> None:
     assert await storage.get(running.id) == running
 
 
+async def test_a_turn_is_not_given_to_who_has_not_seen_the_one_before(storage: Storage) -> None:
+    running = await answering(storage)
+    ended = (await storage.append(answer(running.id), Change(ends_turn=True), fence=1)).session
+    with pytest.raises(Fenced):
+        await storage.append(turn(running.id), Change(takes_turn="other"), fence=0)
+    taken = (await storage.append(turn(running.id), Change(takes_turn="other"), fence=ended.fence)).session
+    assert (taken.fence, taken.answer_id) == (ended.fence + 1, "other")
+
+
 async def test_of_turns_taken_at_once_one_is_given(storage: Storage) -> None:
     new = await started(storage)
     taken = await asyncio.gather(

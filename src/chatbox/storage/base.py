@@ -10,7 +10,8 @@ durable store, the machine; what it has not acknowledged did not happen.
   the first entry with ``fresh=False``; comparing the contents is the caller's business. The id is looked at first: a
   repeat is never ``Fenced``.
 - **Fencing.** An append that shows a ``fence`` is refused with ``Fenced`` unless the session's fence equals it and the
-  session has a running answer. Taking a turn while another is running (``answer_id`` set) is ``Fenced`` too.
+  session has a running answer; or, when it takes a turn, has none. Taking a turn while another is running is ``Fenced``
+  without a fence too.
 - **One active session a user.** An append with ``active=True`` closes the open period of the user's other session, at
   that one's last activity, in the same commit. Every closed period is kept.
 - **Missing things.** ``get`` and ``partial`` return None; ``append`` and ``keep`` to a session that does not exist
@@ -258,10 +259,12 @@ class Target(CellStorage, ABC):
 
 def admit(session: Session, change: Change, fence: int | None) -> None:
     """The rule of fencing, the same in every store. Raises ``Fenced``."""
-    if fence is not None and (session.fence != fence or session.answer_id is None):
+    if fence is not None and session.fence != fence:
         raise Fenced(f"fence {fence} was shown, the session's is {session.fence}")
     if change.takes_turn is not None and session.answer_id is not None:
         raise Fenced("another answer is running")
+    if fence is not None and change.takes_turn is None and session.answer_id is None:
+        raise Fenced("no answer is running")
 
 
 def admit_partial(session: Session, partial: Partial) -> None:
