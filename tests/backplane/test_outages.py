@@ -323,6 +323,25 @@ async def test_a_replica_that_was_cut_off_tells_the_others_what_they_missed(redi
         await cut_off.until(lambda: Signal("heard") in cut_off.events("gone"))
 
 
+async def test_sessions_that_are_listened_to_while_a_line_comes_up_are_heard(redis_server):
+    async with Proxy(redis_server.port) as proxy, several(through(proxy), redis_server.url) as (cut_off, other):
+        proxy.delay = 0.1
+        proxy.cut()
+        await eventually(lambda: not cut_off.plane._link.up)
+        names = []
+        while not cut_off.plane._link.up:
+            names.append(f"session {len(names)}")
+            await cut_off.plane.listen(names[-1])
+            await asyncio.sleep(0.01)
+        assert len(names) > 10
+        proxy.delay = 0.0
+        await sound(cut_off)
+        await all_heard(cut_off, other)
+        for name in names:
+            await other.plane.publish(name, Signal("heard"))
+        await cut_off.until(lambda: [name for name in names if not cut_off.events(name)] == [])
+
+
 async def test_a_replica_that_was_cut_off_ends_nobodys_turn_until_others_had_time_to_renew_their_leases(redis_server):
     async with Proxy(redis_server.port) as proxy, several(through(proxy), redis_server.url) as (cut_off, other):
         proxy.cut()

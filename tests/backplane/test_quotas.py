@@ -135,9 +135,22 @@ async def test_a_process_that_ends_gives_up_what_its_members_hold(redis_server):
         assert await stays.members("lingering", "ann") == {"ends", "stays"}
 
 
+async def test_who_leaves_for_good_leaves_nothing_behind(redis_server):
+    async with AsyncExitStack() as stack:
+        quotas = await opened(stack, redis_server.url)
+        with redis_server.client() as client:
+            before = set(client.scan_iter())
+            for key in ("ann", "bob"):
+                await quotas.enter("sockets", key, "one")
+            assert len(set(client.scan_iter()) - before) == 2
+            for key in ("ann", "bob", "eve"):
+                await quotas.leave("sockets", key, "one")
+            assert set(client.scan_iter()) == before
+
+
 async def test_while_redis_is_away_each_process_counts_for_itself_and_afterwards_all_is_shared_again(redis_server):
     async with AsyncExitStack() as stack:
-        first, second = [await opened(stack, redis_server.url) for _ in range(2)]
+        first, second = [await opened(stack, redis_server.url, pulse=600.0) for _ in range(2)]
         await first.enter("sockets", "ann", "one")
         await second.enter("sockets", "ann", "two")
         await second.enter("sockets", "bob", "bobs")

@@ -37,7 +37,7 @@ class RedisQuotas(Quotas):
         self._pools = pools
         self._here = MemoryQuotas(windows, pools)
         self._own: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
-        self._late: dict[tuple[str, str, str], bool] = {}  # who entered or left while Redis was away
+        self._late: set[tuple[str, str, str]] = set()  # who left while Redis was away
         self._tasks = Tasks()
         self._link = Link(Address(url, timing), timing, self._greet, self._tell_late)
 
@@ -54,15 +54,14 @@ class RedisQuotas(Quotas):
         try:
             entered: int = await self._link.send(self._enter(pool, key, [member], self._pools[pool].limit), answer)
         except BackplaneDown:
-            if not await self._here.enter(pool, key, member):
-                return False
-            self._late[pool, key, member] = True
+            entered = await self._here.enter(pool, key, member)
         else:
-            if not entered:
-                return False
-            await self._here.enter(pool, key, member)
-        self._own[pool, key].add(member)
-        return True
+            if entered:
+                await self._here.enter(pool, key, member)
+        if entered:
+            self._late.discard((pool, key, member))
+            self._own[pool, key].add(member)
+        return bool(entered)
 
     async def leave(self, pool: str, key: str, member: str) -> None:
         own = self._own.get((pool, key), set())
@@ -101,9 +100,8 @@ class RedisQuotas(Quotas):
     def _leave(self, pool: str, key: str, member: str) -> Awaitable[None]:
         def left(reply: Reply) -> None:
             if isinstance(reply, BackplaneDown):
-                self._late[pool, key, member] = False
+                self._late.add((pool, key, member))
 
-        self._late.pop((pool, key, member), None)
         return self._link.send(LEAVE.call((self._key("pool", pool, key),), ms(self._pools[pool].linger), member), left)
 
     async def _pulse(self) -> None:
@@ -124,13 +122,10 @@ class RedisQuotas(Quotas):
             )
 
     def _tell_late(self) -> None:
-        """Say what could not be said when it happened."""
-        late, self._late = self._late, {}
-        for (pool, key, member), entered in late.items():
-            if not entered:
-                self._leave(pool, key, member)
-            elif member in self._own.get((pool, key), ()):
-                self._link.send(self._enter(pool, key, [member], 0), lambda _: None)
+        """Say who left when it could not be said."""
+        late, self._late = self._late, set()
+        for name in late:
+            self._leave(*name)
 
     def _enter(self, pool: str, key: str, members: list[str], limit: int) -> tuple[Argument, ...]:
         return ENTER.call((self._key("pool", pool, key),), limit, ms(LIVES * self._timing.pulse), *members)
