@@ -18,11 +18,13 @@ from tests.faults.steps import INTERRUPTED, SHORT, Amounts, Run
 
 
 class Step(NamedTuple):
-    """``cases`` of the guarantees that it proves. ``possible`` says whether the machine allows it."""
+    """``cases`` of the guarantees that it proves. ``possible`` says whether the machine allows it. ``short``: whether
+    its short form is among the tests of this folder; else it is in ``tests/replicas``."""
 
     run: Callable[[Run], Awaitable[None]]
     cases: str
     possible: Callable[[], bool] = lambda: True
+    short: bool = True
 
     @property
     def name(self) -> str:
@@ -50,14 +52,15 @@ STEPS = {
         Step(single.lock_held, "C1 C3"),
         Step(single.longest, "C7"),
         Step(providers.models, "C8"),
-        Step(replicas.replicas_killed, "A3 A9 A10", can_cluster),
-        Step(replicas.answers_taken_over, "A10 C9", can_cluster),
-        Step(replicas.redis_killed, "C5", can_cluster),
-        Step(replicas.redis_stopped, "C5", can_cluster),
-        Step(replicas.redis_deaf, "C6", can_cluster),
+        Step(replicas.replicas_killed, "A3 A9 A10", can_cluster, short=False),
+        Step(replicas.answers_taken_over, "A10 C9", can_cluster, short=False),
+        Step(replicas.redis_killed, "C5", can_cluster, short=False),
+        Step(replicas.redis_stopped, "C5", can_cluster, short=False),
+        Step(replicas.redis_deaf, "C6", can_cluster, short=False),
         Step(replicas.messages_lost, "A12", can_cluster),
-        Step(replicas.store_killed, "C1", can_cluster),
+        Step(replicas.store_killed, "C1", can_cluster, short=False),
         Step(replicas.store_lines_cut, "C4", can_cluster),
+        Step(replicas.rolling_restart, "A3", can_cluster, short=False),
         Step(replicas.everything, "A3 A9 A12 C1 C5 C6 C9", can_cluster),
     )
 }

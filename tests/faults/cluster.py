@@ -192,9 +192,9 @@ class Together(Scene[Replica]):
         return self.cluster.bus
 
     async def invite_all(self, count: int) -> list[Talker]:
-        """New users, each with a device at the balancer and one at a replica."""
-        spread = [[self.cluster.http, self.servers[n % len(self.servers)].http] for n in range(count)]
-        return await self.invite_to(*spread)
+        """New users, each with a device at the balancer, who speaks, and others at two of the replicas."""
+        places = [server.http for server in self.servers]
+        return await self.invite_to(*[[self.cluster.http, places[n % 3], places[(n + 1) % 3]] for n in range(count)])
 
 
 @asynccontextmanager

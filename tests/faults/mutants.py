@@ -16,11 +16,15 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from chatbox import turn
+from chatbox.backplane.base import Grant
+from chatbox.backplane.redis import RedisBackplane
 from chatbox.cli import main
 from chatbox.hub import Hub
 from chatbox.outbox import Outbox
 from chatbox.reply import Reply
+from chatbox.room import Room
 from chatbox.session import Kind, new_id
+from chatbox.settlement import Settlement
 from chatbox.storage.encrypted import EncryptedStorage
 from chatbox.storage.sqlite.groupcommit import GroupCommit
 
@@ -125,6 +129,27 @@ def answer_twice() -> None:
     turn.owed, Reply.rest = owed_again, look_again
 
 
+def answer_without_the_lease() -> None:
+    acquire = RedisBackplane.acquire
+
+    async def acquire_anyway(self: Any, session_id: str, answer_id: str) -> Any:
+        return await acquire(self, session_id, answer_id) or Grant.SURE
+
+    RedisBackplane.acquire = acquire_anyway
+
+
+def overlook_what_is_missing() -> None:
+    Room._miss = lambda self, event: None
+    Room._look = lambda self: None
+
+
+def leave_dead_turns_open() -> None:
+    async def nothing(*given: Any) -> None:
+        return None
+
+    Settlement.settle = Settlement.close = nothing
+
+
 MUTANTS = {
     plant.__name__: Mutant(plant, step, kinds)
     for plant, step, kinds in (
@@ -136,6 +161,9 @@ MUTANTS = {
         (store_answers_tidied, "cuts", ("wrong answer",)),
         (resume_too_late, "cuts", ("gap", "not told")),
         (answer_twice, "cuts", ("second answer", "model asked twice")),
+        (answer_without_the_lease, "messages_lost", ("second answer", "model asked twice", "wrong end")),
+        (overlook_what_is_missing, "messages_lost", ("not told", "gap", "broke off")),
+        (leave_dead_turns_open, "answers_taken_over", ("broke off", "told too late")),
     )
 }
 

@@ -24,6 +24,8 @@ from tests.faults.steps import (
 )
 from tests.faults.talkers import until
 from tests.proxy import TO_CLIENT, TO_SERVER
+from tests.replicas.rolling import rolled
+from tests.replicas.stage import staged
 
 TOLD_WITHIN = 15.0
 STARTS = 20
@@ -33,7 +35,7 @@ DEAF_WITHIN = 10.0
 async def replicas_killed(run: Run) -> None:
     """Replicas are killed at any moment while people talk through a balancer and to each of them."""
     async with together(run.folder, run.seed, run.mutant) as scene:
-        talkers = await scene.invite_all(run.amounts.talkers)
+        talkers = await scene.invite_all(run.amounts.spread)
         async with talking(run, scene, talkers):
             for number in range(run.amounts.replica_kills):
                 run.tell(f"{number} kills, {acknowledged(talkers)} acknowledged")
@@ -41,7 +43,7 @@ async def replicas_killed(run: Run) -> None:
                 await asyncio.sleep(scene.chance.uniform(0, 0.5))
                 await killed(scene, scene.chance.choice(scene.servers))
             await said_more(run, talkers, 30)
-        await scene.settled()
+        await scene.settled(run.amounts.patience)
     judged(run)
 
 
@@ -75,7 +77,7 @@ async def answers_taken_over(run: Run) -> None:
         scene.fault("SIGKILL", one.name)
         two.pause()
         scene.fault("SIGSTOP", two.name)
-        await until(lambda: all(device.answers for device in far), 60, "everyone is told of the end")
+        await until(lambda: all(device.answers for device in far), run.amounts.patience, "everyone is told of the end")
         told = time.monotonic() - begun
         before = [device.pieces for device in far]
         await asyncio.gather(*(device.regenerate() for device in far))
@@ -87,7 +89,7 @@ async def answers_taken_over(run: Run) -> None:
         stood = time.monotonic() - begun
         scene.fault("SIGCONT", two.name)
         await one.start()
-        await scene.settled()
+        await scene.settled(run.amounts.patience)
     run.figures |= {
         "answers under way": str(len(talkers)),
         "everyone told of their end within": f"{told:.1f} s",
@@ -95,6 +97,12 @@ async def answers_taken_over(run: Run) -> None:
     }
     run.expect(told <= TOLD_WITHIN, f"told too late: after {told:.1f} s")
     judged(run, ends=INTERRUPTED | {"stopped"})
+
+
+async def rolling_restart(run: Run) -> None:
+    """All replicas are restarted, one after another, with sockets open and answers under way."""
+    async with staged(run.folder, lambda *_: None) as stage, stage.scene() as scene:
+        run.figures |= await rolled(scene, run.amounts.sockets, run.amounts.answers)
 
 
 # -- Redis -----------------------------------------------------------------------------------------------------------
@@ -132,13 +140,13 @@ async def redis_deaf(run: Run) -> None:
 async def outage(run: Run) -> AsyncIterator[Together]:
     """People talk before, while and after something is away; in the end all replicas are ready again."""
     async with together(run.folder, run.seed, run.mutant) as scene:
-        talkers = await scene.invite_all(run.amounts.talkers)
+        talkers = await scene.invite_all(run.amounts.spread)
         async with talking(run, scene, talkers):
             await said_more(run, talkers, 30)
             yield scene
             green = max(await asyncio.gather(*(turns(run, replica, 200) for replica in scene.servers)))
             await said_more(run, talkers, 30)
-        await scene.settled()
+        await scene.settled(run.amounts.patience)
     run.figures["green again after"] = f"{green:.1f} s"
     judged(run)
 
@@ -163,12 +171,12 @@ async def without(run: Run, scene: Together) -> float:
 async def messages_lost(run: Run) -> None:
     """Of the messages between replicas a tenth is lost, a tenth comes twice, a tenth comes late."""
     async with together(run.folder, run.seed, run.mutant) as scene:
-        talkers = await scene.invite_all(run.amounts.talkers)
+        talkers = await scene.invite_all(run.amounts.spread)
         scene.bus.lost = scene.bus.doubled = scene.bus.late = 0.1
         async with talking(run, scene, talkers):
             await said_more(run, talkers, run.amounts.bus)
         run.tell("waiting for what was lost")
-        await scene.settled()
+        await scene.settled(run.amounts.patience)
         counts = scene.bus.counts
     run.figures["messages between replicas"] = f"{counts['messages']:,}"
     run.figures["of them lost, doubled, late"] = ", ".join(str(counts[name]) for name in ("lost", "doubled", "late"))
@@ -203,7 +211,7 @@ async def store_killed(run: Run) -> None:
 async def store_lines_cut(run: Run) -> None:
     """Lines to the store break after a random number of bytes, in either direction: a write may have happened."""
     async with together(run.folder, run.seed, run.mutant) as scene:
-        talkers = await scene.invite_all(run.amounts.talkers)
+        talkers = await scene.invite_all(run.amounts.spread)
         store = scene.cluster.store
         async with talking(run, scene, talkers):
             goal = run.amounts.store_cuts
@@ -215,7 +223,7 @@ async def store_lines_cut(run: Run) -> None:
                 run.tell(f"{store.cuts} cuts, {acknowledged(talkers)} acknowledged")
                 await asyncio.sleep(scene.chance.uniform(0.05, 0.5))
             await said_more(run, talkers, 30)
-        await scene.settled()
+        await scene.settled(run.amounts.patience)
     run.figures["cuts"] = str(store.cuts)
     judged(run)
 
@@ -227,7 +235,7 @@ async def everything(run: Run) -> None:
     """All of these at once, at random: replicas killed and stopped, Redis killed, stopped, deaf and losing messages,
     the store killed, lines cut."""
     async with together(run.folder, run.seed, run.mutant) as scene:
-        talkers = await scene.invite_all(run.amounts.talkers)
+        talkers = await scene.invite_all(run.amounts.spread)
         begun = time.monotonic()
         async with talking(run, scene, talkers):
             await said_more(run, talkers, 20)
@@ -237,7 +245,7 @@ async def everything(run: Run) -> None:
             for replica in scene.servers:
                 await turns(run, replica, 200, 60)
             await said_more(run, talkers, 20)
-        await scene.settled()
+        await scene.settled(run.amounts.patience)
     counts = judged(run)
     run.figures |= {name: str(n) for name, n in sorted(counts.items()) if name in FAULTS}
 

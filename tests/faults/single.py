@@ -37,7 +37,7 @@ async def kills(run: Run) -> None:
                 await said_more(run, talkers, amounts.acknowledged // amounts.kills)
                 await kill(scene)
             await said_more(run, talkers, max(1, amounts.acknowledged - acknowledged(talkers)))
-        await scene.settled()
+        await scene.settled(run.amounts.patience)
     counts = run.judge(ends=INTERRUPTED).counts
     run.figures |= {
         "SIGKILLs": str(counts["SIGKILL"]),
@@ -86,7 +86,7 @@ async def cuts(run: Run) -> None:
 
     async with alone(run.folder, run.seed, run.mutant) as scene:
         cut = await cut_answers(scene, run, places(scene), pieces=12, again=0.2)
-        await scene.settled()
+        await scene.settled(run.amounts.patience)
     verdict = run.judge()
     run.figures |= {
         "answers that were cut": str(len(cut)),
@@ -103,7 +103,7 @@ async def every_byte(run: Run) -> None:
         step = max(1, size // run.amounts.bytes)
         places = [(TO_CLIENT, place) for place in range(0, size, step)]
         cut = await cut_answers(scene, run, iter(places), pieces=3, again=0.0)
-        await scene.settled()
+        await scene.settled(run.amounts.patience)
     verdict = run.judge()
     run.figures |= {
         "bytes of the answer": str(size),
@@ -170,7 +170,7 @@ async def network(run: Run) -> None:
                 await said_more(run, talkers, 20)
             await half_open(run, scene, sockets)
             await said_more(run, talkers, 20)
-        await scene.settled()
+        await scene.settled(run.amounts.patience)
     counts = run.judge().counts
     run.figures |= {
         "acknowledged": str(counts["acknowledged"]),
@@ -277,7 +277,7 @@ async def flush_errors(run: Run) -> None:
                 over = scene.history.now
             green = await turns(run, scene.server, 200)
             await said_more(run, talkers, 50)
-        await scene.settled()
+        await scene.settled(run.amounts.patience)
     recovered(run, begun, over, red, green)
 
 
@@ -298,7 +298,7 @@ async def disk_full(run: Run) -> None:
                 over = scene.history.now
             green = await turns(run, scene.server, 200)
             await said_more(run, talkers, 50)
-        await scene.settled()
+        await scene.settled(run.amounts.patience)
     recovered(run, begun, over, red, green)
 
 
@@ -321,7 +321,7 @@ async def lock_held(run: Run) -> None:
                 over = scene.history.now
             green = await turns(run, scene.server, 200)
             await said_more(run, talkers, 50)
-        await scene.settled()
+        await scene.settled(run.amounts.patience)
     recovered(run, begun, over, red, green)
 
 
@@ -360,7 +360,7 @@ async def longest(run: Run) -> None:
             scene.proxy.cut()
             await talker.ask(question.pieces)
             await until(lambda device=talker.devices[0]: device.answers, 300, "the whole answer")
-            await scene.settled()
+            await scene.settled(run.amounts.patience)
         run.judge(folder / "history.jsonl", ends=frozenset({ends}))
         text = talker.devices[0].last
         run.figures[f"bytes of the answer that ended with {ends}"] = f"{len(text.encode()):,} of {size:,}"

@@ -23,8 +23,9 @@ INTERRUPTED = WHOLE | {"interrupted"}
 @dataclass(frozen=True)
 class Amounts:
     """How much of everything. ``bytes``: at most so many places in one answer; ``half_open``: wait until half-open
-    connections are found; ``largest``: bytes of an answer; ``bus``: messages acknowledged meanwhile. In seconds:
-    ``outage``, ``patience`` (for progress), ``stopped`` (a replica), ``everything``."""
+    connections are found; ``largest``: bytes of an answer; ``spread``: users with devices at several replicas; ``bus``:
+    messages acknowledged meanwhile. In seconds: ``outage``, ``patience`` (for any progress), ``stopped``,
+    ``everything``."""
 
     talkers: int
     acknowledged: int
@@ -35,6 +36,7 @@ class Amounts:
     half_open: bool
     largest: int
     patience: float
+    spread: int
     replica_kills: int
     stopped: float
     bus: int
@@ -46,11 +48,12 @@ class Amounts:
 
 FULL = Amounts(
     talkers=20, acknowledged=10_000, kills=54, cuts=1_000, bytes=2_000, outage=30, half_open=True, largest=1 << 20,
-    patience=120, replica_kills=20, stopped=60, bus=1_500, store_cuts=60, everything=120, sockets=300, answers=50,
+    patience=120, spread=12, replica_kills=15, stopped=60, bus=1_000, store_cuts=60, everything=120, sockets=300,
+    answers=50,
 )  # fmt: skip
 SHORT = Amounts(
-    talkers=4, acknowledged=90, kills=3, cuts=20, bytes=20, outage=0.6, half_open=False, largest=1 << 14,
-    patience=30, replica_kills=2, stopped=12, bus=60, store_cuts=6, everything=5, sockets=24, answers=6,
+    talkers=4, acknowledged=90, kills=3, cuts=20, bytes=20, outage=0.6, half_open=False, largest=1 << 14, patience=30,
+    spread=3, replica_kills=2, stopped=12, bus=60, store_cuts=6, everything=5, sockets=24, answers=6,
 )  # fmt: skip
 
 
