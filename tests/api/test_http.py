@@ -263,6 +263,22 @@ async def test_what_is_not_there_has_the_shape_of_every_error(live, method, path
         assert json.loads(text)["code"] == code
 
 
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/sessions", {"GET", "HEAD"}),
+        ("/sessions/s", {"GET", "HEAD", "PATCH", "DELETE"}),
+        ("/sessions/s/share", {"POST", "DELETE"}),
+        ("/sessions/s/end", {"POST"}),
+        ("/", {"GET", "HEAD"}),
+    ],
+)
+async def test_a_wrong_method_is_told_the_right_ones(live, path, methods):
+    for method in {"GET", "PUT", "POST", "PATCH", "DELETE", "TRACE", "OPTIONS"} - methods:
+        status, headers, _ = await raw(live, method, path)
+        assert (status, set(headers["Allow"].split(", "))) == (405, methods), method
+
+
 async def test_a_body_that_is_too_large_is_refused_with_and_without_its_length(live):
     session_id = await talk(live)
 

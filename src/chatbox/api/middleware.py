@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from chatbox.errors import Code, DatabaseUnavailable, InvalidFormat, InvalidToken, NotFound, Refusal, StorageError
 from chatbox.metrics import Metrics
@@ -142,13 +143,24 @@ def answer_errors(app: FastAPI) -> None:
         return _answer(InvalidFormat("; ".join(texts)))
 
     @app.exception_handler(HTTPException)
-    async def plain(_request: Request, error: HTTPException) -> JSONResponse:
+    async def plain(request: Request, error: HTTPException) -> JSONResponse:
         code = Code.NOT_FOUND if error.status_code == 404 else Code.INVALID_FORMAT
-        return JSONResponse({"error": error.detail, "code": code}, error.status_code, error.headers)
+        headers = {"Allow": ", ".join(_allowed(app, request))} if error.status_code == 405 else error.headers
+        return JSONResponse({"error": error.detail, "code": code}, error.status_code, headers)
 
     @app.exception_handler(Exception)
     async def failed(_request: Request, _error: Exception) -> JSONResponse:
         return JSONResponse({"error": "Something went wrong. Try again.", "code": Code.SERVICE_ERROR}, 500)
+
+
+def _allowed(app: FastAPI, request: Request) -> list[str]:
+    """The methods of all routes with this path; the router names those of the first one only."""
+
+    def takes(method: str) -> bool:
+        scope = {**request.scope, "method": "GET" if method == "HEAD" else method}
+        return any(route.matches(scope)[0] is Match.FULL for route in app.routes)
+
+    return [method for method in sorted(METHODS) if takes(method)]
 
 
 def _answer(refusal: Refusal, status: int | None = None) -> JSONResponse:
