@@ -52,8 +52,8 @@ FULL = Amounts(
     answers=50,
 )  # fmt: skip
 SHORT = Amounts(
-    talkers=4, acknowledged=90, kills=3, cuts=20, bytes=20, outage=0.6, half_open=False, largest=1 << 14, patience=30,
-    spread=3, replica_kills=2, stopped=12, bus=60, store_cuts=6, everything=5, sockets=24, answers=6,
+    talkers=4, acknowledged=60, kills=2, cuts=20, bytes=20, outage=0.6, half_open=False, largest=1 << 14, patience=30,
+    spread=3, replica_kills=2, stopped=12, bus=60, store_cuts=6, everything=3, sockets=24, answers=6,
 )  # fmt: skip
 
 
