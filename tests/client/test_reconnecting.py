@@ -11,14 +11,18 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from chatbox.app import App, open_parts
+from chatbox.backplane.memory import MemoryBackplane, MemoryBus
 from chatbox.client import Ack, Answer, ChatClient, Connected, Disconnected, Loading, Message, Notice, Piece, Reset
 from chatbox.client.outgoing import AGAIN
+from chatbox.config import Config
 from chatbox.connection import Connection
 from chatbox.errors import Conflict, InvalidFormat
 from chatbox.protocol import Close
 from chatbox.session import STEP, Kind
+from chatbox.storage.memory import MemoryStorage
 from tests.client.watching import Seen, chatting
-from tests.live import running, token
+from tests.live import DEVELOPMENT, ECHO, running, token
 from tests.processes import serving
 from tests.proxy import TO_CLIENT, TO_SERVER, Proxy
 
@@ -225,6 +229,31 @@ async def test_a_client_that_moves_amid_an_answer_shows_no_trace_of_it(live, pro
         assert proxy.accepted == 6
         assert seen.of(Answer)[0].content == ("word " * 60).strip()
         assert ends == [Close.REPLACED] * 5
+
+
+@asynccontextmanager
+async def two(folder):
+    """Two replicas of one process, and a proxy that leads to the first of them."""
+    config = Config.load(DEVELOPMENT | ECHO | UNHURRIED | {"CHATBOX_DATA_DIR": str(folder)})
+    bus, parts = MemoryBus(), open_parts(config)._replace(cells=MemoryStorage())
+    apps = [App(config, parts._replace(backplane=MemoryBackplane(bus))) for _ in range(2)]
+    async with running(folder, app=apps[0]) as one, running(folder, app=apps[1]) as other, Proxy(one.port) as proxy:
+        yield one, other, proxy
+
+
+async def test_a_client_goes_to_another_replica_before_its_own_has_drained_and_shows_no_trace_of_it(tmp_path):
+    async with two(tmp_path) as (one, other, proxy), chatting(one, port=proxy.port) as (chat, seen):
+        await chat.say("/slow 20 " + "word " * 100)
+        await seen.until(Piece)
+        proxy.targets = [other.port]
+        draining = asyncio.create_task(one.app.drain(20.0, window=1.0))
+        await seen.until(Connected, 2)
+        await chat.say("meanwhile")
+        await draining
+        assert len(one.app.connections) == 0
+        await once(other, seen, 2)
+        assert not seen.of(Disconnected)
+        assert [answer.content for answer in seen.of(Answer)] == [("word " * 100).strip(), "meanwhile"]
 
 
 async def test_what_is_sent_while_the_client_moves_is_stored_once_and_in_order(live, proxy):
