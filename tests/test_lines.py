@@ -190,6 +190,12 @@ async def test_a_body_that_trickles_is_given_up_and_one_that_keeps_coming_is_not
         assert (await raw.response())[0] == 404
 
 
+async def test_the_body_of_someone_unknown_is_not_waited_for(live):
+    async with connection(live) as raw:
+        raw.write(rename(1_000_000, user=None), b'{"name":')
+        assert (await raw.response())[0] == 401
+
+
 async def test_an_answer_that_takes_long_is_waited_for(live, monkeypatch):
     monkeypatch.setattr(lines, "HANDSHAKE", QUICK)
     find = live.app.storage.find
@@ -236,6 +242,20 @@ async def test_an_answer_that_is_taken_slowly_is_given_whole(live, monkeypatch, 
             await asyncio.sleep(QUICK / 2)
             got += len(await raw.reader.readexactly(1_000_000))
         assert got + len(await raw.ended()) == HUGE
+
+
+async def test_a_socket_that_begins_while_an_answer_is_still_on_its_way_stays(live, monkeypatch, download):
+    monkeypatch.setattr(lines, "WRITE_DEADLINE", QUICK)
+    async with connection(live, room=1 << 16) as raw:
+        raw.write(download.replace(b"Connection: close\r\n", b""))
+        await raw.response()
+        raw.write(head("/chatbox/ws"))
+        await raw.reader.readexactly(HUGE)
+        assert (await raw.response())[0] == 101
+        await asyncio.sleep(5 * QUICK)
+        raw.write(ASK)
+        while json.loads(await raw.next(TEXT))["type"] != "pong":
+            pass
 
 
 # -- frames ------------------------------------------------------------------------------------------------------------

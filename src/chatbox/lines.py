@@ -254,6 +254,8 @@ class Request(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         """Hand the line over, with what has come behind the handshake, which uvicorn would drop."""
+        self._arriving.stop()
+        self._leaving.stop()
         super().handle_websocket_upgrade()
         line, upgrade = self.transport.get_protocol(), sys.exception()
         if isinstance(line, SocketLine) and upgrade and (rest := self._data[upgrade.args[0] :]):

@@ -1,4 +1,4 @@
-"""Bodies of requests: JSON as strict as on the socket."""
+"""Bodies of requests: read for those who may speak, and JSON as strict as on the socket."""
 
 from __future__ import annotations
 
@@ -9,19 +9,26 @@ from fastapi import HTTPException, Request, Response
 from fastapi.routing import APIRoute
 
 from chatbox import strictjson
+from chatbox.api.guard import Guard
 from chatbox.errors import InvalidFormat
 
 
-class StrictRoute(APIRoute):
-    """The route class of a router whose routes take JSON."""
+def strict(guard: Guard) -> type[APIRoute]:
+    """The class of routes that take JSON. FastAPI alone reads a body before it asks who sends it."""
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
+    class StrictRoute(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handle = super().get_route_handler()
+            if self.body_field is None:
+                return handle
 
-        async def strictly(request: Request) -> Response:
-            return await handle(_StrictRequest(request.scope, request.receive))
+            async def strictly(request: Request) -> Response:
+                await guard(request)
+                return await handle(_StrictRequest(request.scope, request.receive))
 
-        return strictly
+            return strictly
+
+    return StrictRoute
 
 
 class _StrictRequest(Request):

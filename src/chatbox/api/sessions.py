@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query, Response
 
 from chatbox import transcript
-from chatbox.api.body import StrictRoute
+from chatbox.api.body import strict
 from chatbox.api.guard import Guard
 from chatbox.api.models import ConversationView, Ended, Rename, SessionList, SessionView
 from chatbox.conversations import Conversations
@@ -21,7 +21,7 @@ SUFFIX = {"json": "json", "markdown": "md"}
 
 def routes(guard: Guard, sessions: Sessions, conversations: Conversations) -> APIRouter:
     """List, read, rename, delete, export, end."""
-    router = APIRouter(prefix="/sessions", tags=["sessions"], route_class=StrictRoute)
+    router = APIRouter(prefix="/sessions", tags=["sessions"], route_class=strict(guard))
     caller = Depends(guard)
 
     @router.get("")
