@@ -57,12 +57,13 @@ class Taken(msgspec.Struct, frozen=True):
 
 
 class Reply:
-    """A session's answers, one after another. Its own task alone changes ``draft``, which is set while there is a turn.
-    ``idle`` is set while there is none and none is being taken."""
+    """A session's answers, one after another. Its own task alone changes ``draft``, which is set while there is a turn,
+    and ``fence``, the newest one known. ``idle`` is set while there is no turn and none is being taken."""
 
-    def __init__(self, session_id: str, user_id: str) -> None:
-        self.session_id = session_id
-        self.user_id = user_id
+    def __init__(self, session: Session) -> None:
+        self.session_id = session.id
+        self.user_id = session.user_id
+        self.fence = session.fence
         self.draft: Draft | None = None
         self.woken = True
         self.idle = asyncio.Event()
@@ -71,7 +72,7 @@ class Reply:
 
     def begin(self, draft: Draft) -> None:
         """The turn is taken; it may have been stopped before that."""
-        self.draft = draft
+        self.draft, self.fence = draft, draft.turn.fence
         if self._finish:
             draft.end(self._finish)
         elif draft.turn.index < self._stopped_before:
@@ -155,7 +156,7 @@ class Replies:
         if reply:
             reply.woken = True
         elif not self._draining:
-            reply = self._running[session.id] = Reply(session.id, session.user_id)
+            reply = self._running[session.id] = Reply(session)
             self._tasks.start(self._run(reply), f"reply {session.id}")
 
     async def look(self, session: Session) -> None:
@@ -259,7 +260,7 @@ class Replies:
         wait = 0.05
         while True:
             try:
-                return await self._try_turn(reply.session_id, entry)
+                return await self._try_turn(reply, entry)
             except Fenced:
                 if self._draining:
                     return None
@@ -270,17 +271,18 @@ class Replies:
             await asyncio.sleep(wait)
             wait = min(wait * 2, MAX_WAIT)
 
-    async def _try_turn(self, session_id: str, entry: Entry) -> Taken | None:
+    async def _try_turn(self, reply: Reply, entry: Entry) -> Taken | None:
         """Take the turn under the session's lease, which is kept if that is done. Raises ``Fenced`` while there is
         another turn."""
+        session_id, answer_id, taken = reply.session_id, entry.metadata["answer_id"], None
         await self._hub.open(session_id)
-        answer_id, taken = entry.metadata["answer_id"], None
         grant = await self._backplane.acquire(session_id, answer_id)
         if grant is None:
             raise Fenced("another replica has the lease")
         try:
-            taken = await self._append_turn(session_id, entry)
+            taken = await self._append_turn(session_id, entry, reply.fence)
         except Fenced:
+            reply.fence = await self._fence(session_id)
             if grant is Grant.SURE:
                 await self._settlement.close(session_id, answer_id)
             raise
@@ -289,17 +291,20 @@ class Replies:
                 await self._backplane.finish(session_id, answer_id)
         return taken
 
-    async def _append_turn(self, session_id: str, entry: Entry) -> Taken | None:
-        """Append the turn's entry, if an answer is owed or an attempt that failed has appended it after all. The fence
-        is that from before the log was read: so nobody has answered meanwhile."""
+    async def _fence(self, session_id: str) -> int:
         session = await self._storage.get(session_id)
         if session is None:
             raise NotFound("The session does not exist.")
+        return session.fence
+
+    async def _append_turn(self, session_id: str, entry: Entry, fence: int) -> Taken | None:
+        """Append the turn's entry, if an answer is owed or an attempt that failed has appended it after all. The fence
+        is one from before the log was read: so nobody has answered meanwhile."""
         entries = await self._storage.read(session_id, before=END, limit=HISTORY)
         if not turn.owed(entries) and all(known.message_id != entry.message_id for known in entries):
             return None
         answer_id = entry.metadata["answer_id"]
-        stored = await self._storage.append(entry, Change(takes_turn=answer_id), fence=session.fence)
+        stored = await self._storage.append(entry, Change(takes_turn=answer_id), fence=fence)
         await self._publish(stored)
         if stored.session.answer_id != answer_id:
             return None
