@@ -374,3 +374,18 @@ async def test_help_that_was_asked_for_stays_known(storage: Storage) -> None:
 async def test_a_healthy_store_says_so_any_number_of_times(storage: Storage) -> None:
     for _ in range(3):
         await storage.check()
+
+
+async def test_texts_of_many_answers_are_kept_at_once_and_that_of_an_answer_that_ended_is_refused(
+    storage: Storage,
+) -> None:
+    running = [await answering(storage, f"user{number}") for number in range(4)]
+    for words in ("one", "one two"):
+        await asyncio.gather(*[storage.keep(Partial(one.id, "answer", one.fence, words)) for one in running])
+    over = running.pop()
+    await storage.append(answer(over.id), Change(ends_turn=True), fence=over.fence)
+    kept = [storage.keep(Partial(one.id, "answer", one.fence, "one two three")) for one in (*running, over)]
+    outcomes = await asyncio.gather(*kept, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [*[type(None)] * 3, Fenced]
+    texts = [await storage.partial(one.id) for one in (*running, over)]
+    assert [text and text.content for text in texts] == [*["one two three"] * 3, None]

@@ -284,6 +284,23 @@ async def test_an_entry_that_is_missing_in_the_log_is_told(mongo: MongoStorage) 
         await mongo.get(new.id)
 
 
+async def test_a_damaged_session_keeps_neither_the_store_from_opening_nor_others_from_being_settled(
+    mongo: MongoStorage,
+) -> None:
+    sessions = [await started(mongo, id=name, user_id=name) for name in "abc"]
+    for one in sessions:
+        for _ in range(2):
+            await mongo.append(entry(one.id), Change(name="Geography"))
+    lagging = {"$set": {"last_index": 1, "message_count": 1}}
+    await mongo._db.sessions.update_many({}, lagging)
+    await mongo._db.messages.delete_one({"session": "b", "index": 2})
+    async with MongoStorage(mongo._settings) as after:
+        found = {one.id: one.last_index for one in await after.find(SessionQuery())}
+        assert found == {"a": 3, "b": 1, "c": 3}
+        with pytest.raises(StorageCorrupt):
+            await after.get("b")
+
+
 async def test_an_entry_that_is_too_large_for_a_document_is_refused_and_the_log_goes_on(mongo: MongoStorage) -> None:
     new = await started(mongo)
     with pytest.raises(StorageError) as refused:

@@ -15,6 +15,7 @@ from chatbox.storage.base import CellStorage, Partial, Renewal, SessionQuery, St
 from chatbox.storage.encrypted import EncryptedStorage
 from chatbox.storage.rotate import BATCH, rotate
 from chatbox.storage.sqlite import SqliteStorage
+from tests.storage.conftest import CELL_STORES
 from tests.storage.processes import program, rest, until
 from tests.storage.values import entry, ring, session
 
@@ -100,12 +101,15 @@ async def test_an_append_after_a_rotation_gives_back_what_was_sealed_again(cells
     assert appended.session.name == "Greeting"
 
 
-async def test_every_row_is_readable_while_keys_rotate_under_load(tmp_path: Path) -> None:
-    path = tmp_path / "chatbox.db"
-    async with EncryptedStorage(SqliteStorage(path), ring("old")) as storage:
-        sessions = await filled(storage, 8, 150)
-    async with EncryptedStorage(inner := SqliteStorage(path), ring("new", "old")) as storage:
-        load = [asyncio.create_task(use(storage, one)) for one in sessions]
+@pytest.mark.parametrize(("kind", "sessions", "messages"), [("sqlite", 8, 150), ("mongo", 2, 15)])
+async def test_every_row_is_readable_while_keys_rotate_under_load(
+    tmp_path: Path, kind: str, sessions: int, messages: int
+) -> None:
+    inner = CELL_STORES[kind](tmp_path)
+    async with EncryptedStorage(inner, ring("old")) as storage:
+        talks = await filled(storage, sessions, messages)
+    async with EncryptedStorage(inner, ring("new", "old")) as storage:
+        load = [asyncio.create_task(use(storage, one)) for one in talks]
         await rotate(inner, ring("new", "old"), lambda _: None)
         done = asyncio.gather(*load)
         await asyncio.sleep(0.05)
@@ -114,10 +118,10 @@ async def test_every_row_is_readable_while_keys_rotate_under_load(tmp_path: Path
         with pytest.raises(asyncio.CancelledError):
             await done
         assert await values_not_under(inner, "new") == 0
-    async with EncryptedStorage(SqliteStorage(path), ring("new")) as storage:
-        for _, log, _ in await everything(storage, sessions):
+    async with EncryptedStorage(inner, ring("new")) as storage:
+        for _, log, _ in await everything(storage, talks):
             assert [found.index for found in log] == list(range(1, len(log) + 1))
-            assert len(log) > 152
+            assert len(log) > messages + 2
 
 
 async def use(storage: Storage, one: Session) -> None:

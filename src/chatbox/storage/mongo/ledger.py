@@ -16,6 +16,7 @@ from chatbox.storage.base import Appended, Partial, admit, admit_partial
 from chatbox.storage.mongo import documents, queries, removal
 from chatbox.storage.mongo.database import Database
 from chatbox.storage.mongo.documents import Logged
+from chatbox.storage.mongo.keeping import Keeping
 from chatbox.storage.mongo.states import CROWDED, ROUNDS, State, States, runs, wait_apart
 
 log = structlog.get_logger(component="storage")
@@ -39,6 +40,7 @@ class Ledger:
     def __init__(self, database: Database) -> None:
         self._db = database
         self._states = States(database)
+        self._keeping = Keeping(database)
         self._known: dict[str, State] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -72,7 +74,7 @@ class Ledger:
             return await self._settled(logged, before)
 
     async def keep(self, partial: Partial) -> None:
-        if await self._replaced(partial):
+        if await self._keeping.replaced(partial):
             return
         await self._admit(partial)
         place = {"_id": partial.session_id, "fence": {"$lte": partial.fence}}
@@ -84,6 +86,7 @@ class Ledger:
         except (Fenced, NotFound):  # it ended while this was written
             await self._db.run(lambda: self._db.partials.delete_one(place))
             raise
+        self._keeping.remember(partial)
 
     async def partial(self, session_id: str) -> Partial | None:
         found = await self._db.run(lambda: self._db.partials.find_one({"_id": session_id}))
@@ -171,13 +174,6 @@ class Ledger:
         if session_id not in self._known and len(self._known) >= REMEMBERED:
             self._known.pop(next(iter(self._known)))
         self._known[session_id] = state
-
-    async def _replaced(self, partial: Partial) -> bool:
-        """Whether the text of this answer was kept before, and has been replaced."""
-        place = {"_id": partial.session_id, "fence": partial.fence, "answer_id": partial.answer_id}
-        content = {"$set": {"content": partial.content}}
-        result = await self._db.run(lambda: self._db.partials.update_one(place, content))
-        return result.matched_count == 1
 
     async def _admit(self, partial: Partial) -> None:
         admit_partial((await self._existing(partial.session_id)).session, partial)

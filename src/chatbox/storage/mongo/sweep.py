@@ -10,10 +10,10 @@ from itertools import islice
 import structlog
 from bson import ObjectId
 
-from chatbox.errors import StorageError
+from chatbox.errors import StorageCorrupt, StorageError
 from chatbox.storage.mongo import removal
 from chatbox.storage.mongo.database import Database
-from chatbox.storage.mongo.states import States
+from chatbox.storage.mongo.states import State, States
 
 log = structlog.get_logger(component="storage")
 
@@ -60,9 +60,7 @@ class Sweep:
         """Drop the texts of changes that their sessions have."""
         found = await self._db.run(lambda: self._db.messages.distinct("session", {"texts": True}))
         for session_id in found:
-            if state := await self._states.load(session_id):
-                state = (await self._states.settle(state)).state
-            if state:
+            if state := await self._settled(session_id):
                 await self._states.drop_texts(state.summary)
 
     async def _is_ours(self) -> bool:
@@ -96,8 +94,18 @@ class Sweep:
         for session_id, index in newest.items():
             if session_id not in told:  # appended while the session was deleted, by a process that died
                 await self._drop_entries(session_id)
-            elif told[session_id] < index and (state := await self._states.load(session_id)):
-                await self._states.settle(state)
+            elif told[session_id] < index:
+                await self._settled(session_id)
+
+    async def _settled(self, session_id: str) -> State | None:
+        """A session brought up to its log. One that is damaged does not keep the others from it, nor the store from
+        opening."""
+        try:
+            state = await self._states.load(session_id)
+            return (await self._states.settle(state)).state if state else None
+        except StorageCorrupt as error:
+            log.error("a session can't be brought up to its log", session=session_id, error=str(error))
+            return None
 
     async def _drop_entries(self, session_id: str) -> None:
         await self._db.run(lambda: self._db.messages.delete_many({"session": session_id}))
