@@ -198,7 +198,7 @@ async def nothing_more_than(base, patience=PATIENCE):
     excess = {}
     try:
         async with asyncio.timeout(patience):
-            while excess := {name: (base[name], now) for name, now in inventory().items() if now > base[name]}:
+            while excess := more_than(base):
                 await asyncio.sleep(0.5)
     except TimeoutError:
         pytest.fail(f"more than before: {excess}")

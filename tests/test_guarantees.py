@@ -10,8 +10,12 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "reference" / "guarantees.md").read_text()
-CASES = [f"{family}{number}" for family, last in (("A", 12), ("B", 10), ("C", 10)) for number in range(1, last + 1)]
-WAITING = {"B5"}
+CASES = [
+    f"{family}{number}"
+    for family, last in (("A", 12), ("B", 10), ("C", 10), ("D", 9), ("E", 7))
+    for number in range(1, last + 1)
+]
+WAITING = {"B5", "D9", "E5"}
 """Cases whose subject is not built yet."""
 
 
@@ -21,7 +25,7 @@ def proofs() -> dict[str, list[str]]:
     return {case: re.findall(r"`(tests/[^`]+)`", cells) for case, cells in rows}
 
 
-def tests_of(file: str) -> set[str]:
+def defined_in(file: str) -> set[str]:
     tree = ast.parse((ROOT / file).read_text())
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
     return {node.name for node in ast.walk(tree) if isinstance(node, functions) and node.name.startswith("test_")}
@@ -37,4 +41,4 @@ def test_the_page_says_where_the_case_is_proven(case: str) -> None:
 def test_the_proof_exists(case: str, proof: str) -> None:
     file, separator, name = proof.partition("::")
     assert separator
-    assert name in tests_of(file)
+    assert name in defined_in(file)
