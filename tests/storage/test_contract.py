@@ -21,9 +21,9 @@ async def started(storage: Storage, **fields: object) -> Session:
     return (await storage.append(message, Change(active=True))).session
 
 
-async def answering(storage: Storage) -> Session:
+async def answering(storage: Storage, **fields: object) -> Session:
     """A session whose answer is running."""
-    new = await started(storage)
+    new = await started(storage, **fields)
     return (await storage.append(turn(new.id), Change(takes_turn="answer"))).session
 
 
@@ -379,7 +379,7 @@ async def test_a_healthy_store_says_so_any_number_of_times(storage: Storage) -> 
 async def test_texts_of_many_answers_are_kept_at_once_and_that_of_an_answer_that_ended_is_refused(
     storage: Storage,
 ) -> None:
-    running = [await answering(storage, f"user{number}") for number in range(4)]
+    running = [await answering(storage, user_id=f"user{number}") for number in range(4)]
     for words in ("one", "one two"):
         await asyncio.gather(*[storage.keep(Partial(one.id, "answer", one.fence, words)) for one in running])
     over = running.pop()
