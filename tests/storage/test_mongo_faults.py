@@ -105,7 +105,7 @@ async def test_reads_get_over_a_short_failure_too(
 @pytest.mark.readiness(issue=9)
 async def test_what_will_not_pass_fails_at_once(faulty: MongoStorage, peer: MongoPeer) -> None:
     new = await started(faulty)
-    with peer.failing("insert", times=1, errorCode=13), pytest.raises(StorageError) as refused:
+    with peer.failing("insert", times=1, errorCode=13), pytest.raises(StorageError, match="readWrite") as refused:
         await faulty.append(entry(new.id))
     assert not refused.value.transient
     assert (await faulty.append(entry(new.id))).entry.index == 2

@@ -60,6 +60,11 @@ TRANSIENT_CODES = frozenset(
 
 DUPLICATE = 11000
 
+REMEDIES = {
+    13: "; give the user of STORE_URL the role readWrite on the database",
+    18: "; check the name and password in STORE_URL",
+}
+
 
 class Attempts:
     """Runs operations that may be run twice, again and again while what goes wrong may pass."""
@@ -114,5 +119,6 @@ def translated(error: PyMongoError | BSONError) -> StorageError:
     kind = StorageBusy if transient(error) else StorageError
     if isinstance(error, OperationFailure):
         name = (error.details or {}).get("codeName", "")
-        return kind(f"MongoDB failed: {type(error).__name__} {error.code} {name}".rstrip())
+        remedy = REMEDIES.get(error.code or 0, "")
+        return kind(f"MongoDB failed: {type(error).__name__} {error.code} {name}".rstrip() + remedy)
     return kind(f"MongoDB failed: {type(error).__name__}: {str(error)[:300]}")

@@ -140,7 +140,8 @@ class Database:
         try:
             await patient(self._client.admin.command, "ping")
         except PyMongoError as error:
-            raise type(translated(error))(f"{translated(error)}; check STORE_URL and whether MongoDB runs") from error
+            failed = translated(error)
+            raise type(failed)(f"{failed}; check STORE_URL and whether MongoDB runs") from error
 
     async def _check_version(self) -> None:
         await self.inserted(lambda: self.state.insert_one({"_id": "version", "number": VERSION}))
