@@ -24,6 +24,7 @@ from chatbox.protocol import Close
 from tests import mutants
 from tests.live import running
 from tests.rawsocket import BINARY, CLOSE, PING, TEXT, Closed, connection, frame, head
+from tests.redis_server import RedisServer
 
 COUNT = int(os.environ.get("CHATBOX_TEST_CYCLES", "300"))
 USERS = 101  # no multiple of the ways, so that each user goes each of them
@@ -254,6 +255,28 @@ async def test_sockets_that_break_off_leave_nothing_behind(tmp_path, capsys):
         figures = await check(live, COUNT)
     with capsys.disabled():
         print(figures)
+
+
+LASTING = {"born", "at", "hits:frames", "pool:listeners"}
+"""What Redis keeps for a while: since when it knows all, positions, hits, and who may come back."""
+LONGEST = 15 * 60_000
+
+
+async def test_over_redis_nothing_stays_but_what_goes_by_itself(tmp_path):
+    with RedisServer() as server, server.client() as redis:
+        async with running(tmp_path, SETTINGS | {"REDIS_URL": server.url}) as live:
+            await check(live, min(COUNT, 1000))
+            async with asyncio.timeout(PATIENCE):
+                while more := {kind(key) for key in redis.scan_iter()} - LASTING:
+                    await asyncio.sleep(0.5)
+            assert not more
+            left = {key: redis.pttl(key) for key in redis.scan_iter() if kind(key) != "born"}
+            assert all(ttl == -2 or 0 <= ttl <= LONGEST for ttl in left.values())
+
+
+def kind(key):
+    """What a key is for, without whose it is."""
+    return ":".join(part for part in key.decode().split(":")[2:] if not re.fullmatch(r"\{.*\}|[0-9a-f]{64}", part))
 
 
 async def test_a_registry_that_keeps_what_has_gone_would_be_found(tmp_path, monkeypatch):
