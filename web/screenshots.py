@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from playwright.async_api import Browser, async_playwright, expect
+from playwright.async_api import Browser, Route, async_playwright, expect
 
 from tests.web.conftest import CHROMIUM, ECHO, FLAGS, ChatPage, Person, Server, serving
 from tests.web.proxy import Proxy
@@ -113,7 +113,16 @@ async def full(studio: Studio) -> None:
 
 async def retell(chat: ChatPage, asked: list[str], answered: str | None = None) -> None:
     """Put other words into the page: the echo model's commands are no sight for readers."""
-    await asyncio.sleep(1)  # The list of conversations has been read by then.
+
+    async def rename(route: Route) -> None:
+        answer = await route.fetch()
+        listed = await answer.json()
+        for session in listed["sessions"]:
+            if session["name"].startswith("/"):
+                session["name"] = asked[0]
+        await route.fulfill(response=answer, json=listed)
+
+    await chat.page.route("**/sessions?*", rename)
     await chat.page.evaluate(
         """([asked, answered]) => {
             const { page } = document.querySelector("chatbox-app");
@@ -123,13 +132,13 @@ async def retell(chat: ChatPage, asked: list[str], answered: str | None = None) 
                 Object.assign(message, { content, generation: message.generation + 1, revision: message.revision + 1 });
             for (const [index, text] of asked.entries()) change(said("user").at(index - asked.length), text);
             if (answered) change(said("ai").at(-1), answered);
-            const named = (session) => (session.name.startsWith("/") ? { ...session, name: asked[0] } : session);
-            page.sessions.items = page.sessions.items.map(named);
             page.chat.facts.name = asked[0];
+            page.sessions.refresh();
             page.chat.dismiss();
         }""",
         [asked, answered],
     )
+    await expect(chat.page).to_have_title(re.compile(re.escape(asked[0])))
 
 
 async def show_list(studio: Studio, chat: ChatPage) -> None:
@@ -180,6 +189,11 @@ async def cut(studio: Studio) -> None:
         await person.context.set_offline(True)
         await expect(chat.link).to_contain_text("You are offline.")
         await studio.shoot(chat, "offline")
+        proxy.refusing, proxy.hole = False, True
+        await person.context.set_offline(False)
+        await expect(chat.link).to_contain_text("Connecting")
+        await asyncio.sleep(1)
+        await studio.shoot(chat, "coming-back")
 
 
 async def shared(studio: Studio) -> None:

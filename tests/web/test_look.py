@@ -61,6 +61,30 @@ async def test_axe_finds_nothing(server: Server, chromium: Browser, scheme: str,
     await context.close()
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+async def test_axe_finds_nothing_while_the_connection_is_lost_and_found(
+    server: Server, chromium: Browser, scheme: str, size: dict[str, int]
+) -> None:
+    context = await chromium.new_context(color_scheme=scheme, viewport=size, locale="en-GB", reduced_motion="reduce")
+    async with Proxy(server.port) as network:
+        chat = await Person(server, context, f"lost-{scheme}-{size['width']}").open(base=network.base(server.base))
+        await chat.ask("hello")
+        network.refusing = True
+        network.cut()
+        await expect(chat.link).to_contain_text("The connection was lost.")
+        await chat.say("from the tunnel")
+        assert await violations(chat.page) == []
+        await context.set_offline(True)
+        await expect(chat.link).to_contain_text("You are offline.")
+        assert await violations(chat.page) == []
+        network.refusing, network.hole = False, True
+        await context.set_offline(False)
+        await expect(chat.link).to_contain_text("Connecting")
+        assert await violations(chat.page) == []
+    await context.close()
+
+
 async def test_the_page_speaks_german(person: Person) -> None:
     chat = await person.open(query="?lang=de")
     page = chat.page

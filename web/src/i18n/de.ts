@@ -99,6 +99,7 @@ export const de: Catalogue = {
   eventEnded: "Die Unterhaltung wurde beendet. Schreiben Sie, um fortzufahren.",
   model: "Modell",
   linkConnecting: "Verbindung wird aufgebaut …",
+  linkLost: "Die Verbindung ist abgebrochen.",
   linkWaiting: "Die Verbindung ist abgebrochen. Neuer Versuch in {seconds} s.",
   linkOffline: "Sie sind offline. Was Sie schreiben, wird gesendet, sobald Sie zurück sind.",
   linkToken: "Ihre Anmeldung ist abgelaufen. Was Sie schreiben, bleibt hier, bis Sie sich wieder angemeldet haben.",

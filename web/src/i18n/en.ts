@@ -98,6 +98,7 @@ export const en = {
   eventEnded: "The conversation was ended. Write to go on.",
   model: "Model",
   linkConnecting: "Connecting …",
+  linkLost: "The connection was lost.",
   linkWaiting: "The connection was lost. Trying again in {seconds} s.",
   linkOffline: "You are offline. What you write is sent when you are back.",
   linkToken: "Your sign-in has expired. What you write is kept here until you have signed in again.",

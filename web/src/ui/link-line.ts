@@ -106,7 +106,7 @@ export class LinkLine extends LitElement {
       case "connecting":
         return html`<p><span class="turning"></span>${t("linkConnecting")}</p>`;
       case "waiting":
-        return html`<p class="warm">${icon("cloud")}<span>${this.waiting(this.link.until)}</span>${this.button("reconnect", "reconnect")}</p>`;
+        return html`<p class="warm">${icon("cloud")}${this.renderWait(this.link.until)}${this.button("reconnect", "reconnect")}</p>`;
       case "offline":
         return html`<p class="warm">${icon("cloud")}${t("linkOffline")}</p>`;
       case "token":
@@ -124,8 +124,10 @@ export class LinkLine extends LitElement {
     </p>`;
   }
 
-  private waiting(until: number): string {
-    return t("linkWaiting", { seconds: Math.max(1, Math.ceil((until - Date.now()) / 1000)) });
+  /** The seconds are for the eye; a screen reader is told once. */
+  private renderWait(until: number): TemplateResult {
+    const seconds = Math.max(1, Math.ceil((until - Date.now()) / 1000));
+    return html`<span class="hidden">${t("linkLost")}</span><span aria-hidden="true">${t("linkWaiting", { seconds })}</span>`;
   }
 
   private button(label: Key, event: string): TemplateResult {

@@ -20,7 +20,8 @@ export const messagesStyles = css`
     max-width: var(--chatbox-measure);
     min-height: 100%;
     margin: 0 auto;
-    padding: 1rem 1.25rem 1.5rem;
+    /* the line about the connection lies over the upper edge */
+    padding: 2.6rem 1.25rem 1.5rem;
   }
   .before {
     align-self: center;
@@ -116,6 +117,11 @@ export const messagesStyles = css`
     35% {
       opacity: 1;
       transform: none;
+    }
+  }
+  @media (max-width: 760px) {
+    .content {
+      padding-top: 3.3rem;
     }
   }
 `;
