@@ -212,13 +212,67 @@ async def test_ctrl_c_stops_the_answer_and_not_the_talk(terminal):
 
 async def test_a_lost_server_is_told_once_and_what_was_typed_is_answered_when_it_is_back(terminal):
     await terminal.service.kill()
-    await terminal.until("connecting again")
+    await terminal.until("offline: ")
+    await terminal.until("nothing is lost")
     terminal.type("are you back?\r")
+    await terminal.until("as soon as the connection is back")
     await terminal.service.start()
     await terminal.until("connected again")
     await terminal.until("are you back?")
     await terminal.until("you>")
     assert terminal.service.process.returncode is None
+    assert "offline" not in terminal.shown
+
+
+async def test_a_server_that_restarts_amid_an_answer_is_told_and_the_answer_is_whole(terminal):
+    terminal.type("/slow 100 " + "word " * 20 + "end\r")
+    await terminal.until("word word")
+    ending = asyncio.create_task(terminal.service.signal(signal.SIGTERM))
+    await terminal.until("word end")
+    await terminal.until("offline: the server is restarting")
+    assert await ending == 0
+    await terminal.service.start()
+    await terminal.until("connected again")
+    terminal.type("still here\r")
+    await terminal.until("still here")
+    await terminal.until("still here")
+
+
+async def test_a_server_that_crashes_amid_an_answer_leaves_what_there_was(terminal):
+    terminal.type("/slow 100 " + "word " * 100 + "\r")
+    await terminal.until("word word")
+    await asyncio.sleep(2)
+    await terminal.service.kill()
+    await terminal.until("offline: ")
+    await terminal.service.start()
+    await terminal.until("connected again")
+    await terminal.until("(interrupted; /regenerate")
+    await terminal.until("you>")
+
+
+async def test_who_comes_before_the_server_is_told_and_waits(tmp_path):
+    port = free_port()
+    env = environment(tmp_path, CHAT_URL=f"http://127.0.0.1:{port}/chatbox", CHAT_TOKEN=token(), SERVER_PORT=str(port))
+    async with Terminal(env, "chat") as opened:
+        await opened.until("offline: no answer from the server (connection refused)")
+        async with serving(tmp_path, SERVER_PORT=str(port)):
+            await opened.until("connected")
+            await opened.until("you>")
+            opened.type("hello\r")
+            await opened.until("hello")
+            await opened.until("hello")
+            opened.type("\x04")
+            assert await asyncio.wait_for(opened.process.wait(), 20) == 0
+
+
+async def test_ctrl_c_ends_the_wait_for_a_server(tmp_path):
+    env = environment(tmp_path, CHAT_URL=f"http://127.0.0.1:{free_port()}/chatbox", CHAT_TOKEN=token())
+    async with Terminal(env, "chat") as opened:
+        await opened.until("offline: ")
+        opened.type("\x03")
+        assert await asyncio.wait_for(opened.process.wait(), 20) == 130
+        assert "Traceback" not in opened.shown
+        assert "Unclosed" not in opened.shown
 
 
 async def test_an_answer_taller_than_the_terminal_is_shown_whole(terminal):

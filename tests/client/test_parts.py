@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import aiohttp
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatbox.client.backoff import FIRST, LONGEST, Backoff
-from chatbox.client.endings import of_answer, of_close, of_status
+from chatbox.client.endings import of_answer, of_close, of_failure, of_status
 from chatbox.client.events import Notice, Piece
 from chatbox.client.frames import REFUSALS, Command, ErrorBody
 from chatbox.client.inbox import Inbox
@@ -196,6 +197,20 @@ def test_every_close_code_has_its_meaning(code, kind):
 )  # fmt: skip
 def test_every_refused_handshake_has_its_meaning(status, kind):
     assert type(of_status(status, None)) is kind
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ConnectionRefusedError(111, "Connect call failed ('127.0.0.1', 9)"), "connection refused"),
+        (socket.gaierror(-2, "Name or service not known"), "name or service not known"),
+        (TimeoutError(), "timed out"),
+        (aiohttp.ServerDisconnectedError(), "Server disconnected"),
+        (aiohttp.ClientError(), "ClientError"),
+    ],
+)
+def test_what_keeps_a_server_from_being_reached_is_told_in_plain_words(error, words):
+    assert str(of_failure(error)) == f"no answer from the server ({words})"
 
 
 def test_the_wait_that_a_handshake_asks_for_is_kept():

@@ -110,9 +110,18 @@ def _background() -> Iterator[Background]:
     try:
         yield lambda work: asyncio.run_coroutine_threadsafe(work, loop)
     finally:
+        asyncio.run_coroutine_threadsafe(_let_go(), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+
+
+async def _let_go() -> None:
+    """Cancel whatever still runs in this loop."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 def _development_token(config: Config, user: str) -> TokenSource:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import assert_never
 
 from chatbox.cli.screen import Screen
@@ -23,7 +23,7 @@ from chatbox.client import (
     StaffLeft,
     Typing,
 )
-from chatbox.errors import ChatboxError, Refusal
+from chatbox.errors import ChatboxError, ConnectionLost, Refusal, Unavailable
 
 RECENT = 6
 LISTED = 20
@@ -34,7 +34,7 @@ REMARKS = {
     "length": "cut off: too long",
     "stopped": "stopped",
     "timeout": "the model took too long",
-    "interrupted": "interrupted",
+    "interrupted": "interrupted; /regenerate has it answered again",
     "error": "the model failed",
 }
 SPEAKERS = {"user": "you, elsewhere", "admin": "support", "system": "system"}
@@ -63,16 +63,25 @@ class Talk:
     # -- sessions ------------------------------------------------------------------------------------------------------
 
     async def enter(self, session_id: str = "") -> None:
-        """Leave the session and go to another one. Raises what keeps the client from connecting."""
+        """Leave the session and go to another one, as soon as there is a connection. Raises what keeps the client from
+        ever connecting."""
         await self.leave()
         self._chat = await self._open(session_id).__aenter__()
+        events = self._chat.events()
         try:
-            connected = await self._chat.ready()
+            await self._arrive(events)
         except BaseException:
             await self._chat.__aexit__(None, None, None)
             raise
-        await self._recall(connected.session_id)
-        self._reader = asyncio.create_task(self._read(), name="terminal chat")
+        self._reader = asyncio.create_task(self._read(events), name="terminal chat")
+
+    async def _arrive(self, events: AsyncIterator[Event]) -> None:
+        """Wait for the first connection, and show how the conversation went so far."""
+        async for event in events:
+            self._show(event)
+            if isinstance(event, Connected):
+                await self._recall(event.session_id)
+                return
 
     async def leave(self) -> None:
         """Disconnect."""
@@ -83,8 +92,11 @@ class Talk:
             self._reader = None
 
     async def _recall(self, session_id: str) -> None:
-        """Show how the conversation went so far."""
-        page = await self._chat.api.conversation(session_id)
+        try:
+            page = await self._chat.api.conversation(session_id)
+        except (ConnectionLost, Unavailable) as error:
+            self._screen.note(f"what was said before can't be shown now: {error}")
+            return
         if page.messages:
             self._screen.note(page.name or "conversation")
         for message in [m for m in page.messages if m.sender != "system" and m.content][-RECENT:]:
@@ -92,9 +104,9 @@ class Talk:
 
     # -- events --------------------------------------------------------------------------------------------------------
 
-    async def _read(self) -> None:
+    async def _read(self, events: AsyncIterator[Event]) -> None:
         try:
-            async for event in self._chat.events():
+            async for event in events:
                 self._show(event)
         except ChatboxError as error:
             self._screen.note(f"disconnected for good: {error}")
@@ -106,11 +118,11 @@ class Talk:
         match event:
             case Connected():
                 if self._lost:
-                    self._screen.note("connected again")
+                    self._screen.note("connected again" if self._reader else "connected")
                 self._lost = False
             case Disconnected(reason, _):
                 if not self._lost:
-                    self._screen.note(f"{reason}; connecting again …")
+                    self._screen.note(f"offline: {reason}. Connecting again; nothing is lost.")
                 self._lost = True
             case Reset():
                 self._screen.note("the server lost a part of this conversation; this is what it has")
@@ -247,6 +259,8 @@ class Talk:
 
     async def _answered(self, asking: Awaitable[object]) -> None:
         """Wait for the ack, and for the answer if one begins soon."""
+        if self._lost:
+            self._screen.note("This is sent as soon as the connection is back.")
         self._began.clear()
         self._idle.clear()
         await asking

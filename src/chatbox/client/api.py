@@ -9,7 +9,7 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 
-from chatbox.client.endings import of_answer
+from chatbox.client.endings import of_answer, of_failure
 from chatbox.client.frames import ErrorBody, Frame
 from chatbox.client.tokens import Tokens
 from chatbox.errors import ConnectionLost
@@ -186,7 +186,7 @@ class Api:
             ) as answer:
                 return answer.status, await answer.read(), answer.headers.get("Retry-After")
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise ConnectionLost(f"no answer from the server: {error or type(error).__name__}") from error
+            raise of_failure(error) from error
 
 
 class _Problem(msgspec.Struct):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
+import aiohttp
+
 from chatbox.client.backoff import AT_ONCE
 from chatbox.errors import (
     ChatboxError,
@@ -62,6 +66,21 @@ def of_status(status: int, retry_after: str | None) -> ChatboxError:
             return ConnectionLost(f"the server answered with status {status}", wait)
         case _:
             return NotFound(f"There is no Chatbox at this address (status {status}).")
+
+
+def of_failure(error: Exception) -> ConnectionLost:
+    """What an attempt to reach the server failed with, in words for people."""
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    match cause:
+        case TimeoutError():
+            text = "timed out"
+        case OSError(errno=int(number)) if number > 0:
+            text = os.strerror(number).lower()
+        case OSError(strerror=str(text)):
+            text = text.lower()
+        case _:
+            text = str(cause) or type(cause).__name__
+    return ConnectionLost(f"no answer from the server ({text})")
 
 
 def of_answer(status: int, refusal: Refusal) -> Refusal:

@@ -8,9 +8,8 @@ from contextlib import suppress
 
 import aiohttp
 
-from chatbox.client.endings import of_close, of_status
+from chatbox.client.endings import of_close, of_failure, of_status
 from chatbox.client.frames import Command, Frame, NoFrame, decode
-from chatbox.errors import ConnectionLost
 
 HANDSHAKE = 10.0
 HEARTBEAT = 25.0
@@ -43,7 +42,7 @@ class Socket:
             wait = error.headers.get("Retry-After") if error.headers else None
             raise of_status(error.status, wait) from None
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise ConnectionLost(f"no answer from the server: {error or 'timed out'}") from error
+            raise of_failure(error) from error
         return cls(line)
 
     async def receive(self) -> Frame:
