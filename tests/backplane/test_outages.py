@@ -129,6 +129,16 @@ async def test_an_entry_told_while_redis_was_dead_lies_before_the_pieces_that_fo
         assert [piece.seq for piece in writer.pieces()] == [2 * STEP + 1, 3 * STEP + 1, 3 * STEP + 2]
 
 
+async def test_pieces_lie_behind_an_entry_that_was_heard_before_redis_died(redis_server):
+    async with several(*[redis_server.url] * 2) as (writer, other):
+        await answers(writer, 1)
+        await other.plane.publish("s", Stored(entry("s", index=3)))
+        await writer.until(lambda: isinstance(writer.events()[-1], Stored))
+        redis_server.kill()
+        await writer.plane.push("s", "a", "1")
+        assert writer.pieces()[-1] == Piece("a", 3 * STEP + 1, "1")
+
+
 async def test_a_turn_that_began_while_redis_was_dead_is_everyones_when_it_is_back(redis_server):
     async with several(*[redis_server.url] * 2) as replicas:
         writer, other = replicas

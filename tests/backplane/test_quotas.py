@@ -173,7 +173,7 @@ async def test_while_redis_is_away_each_process_counts_for_itself_and_afterwards
 async def test_who_left_while_redis_could_not_be_reached_has_left_when_it_can(redis_server):
     async with AsyncExitStack() as stack, Proxy(redis_server.port) as proxy:
         other = await opened(stack, redis_server.url)
-        cut_off = await opened(stack, f"redis://127.0.0.1:{proxy.port}")
+        cut_off = await opened(stack, f"redis://127.0.0.1:{proxy.port}", pulse=600.0)
         await cut_off.enter("sockets", "ann", "one")
         await cut_off.enter("sockets", "ann", "two")
         proxy.refusing = True
