@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,7 @@ from tests.proxy import Proxy
 from tests.redis_server import DeafProxy
 from tests.storage.values import entry
 
+ROOT = Path(__file__).parents[2]
 TURN = Turn("a", 2, 1)
 
 
@@ -496,9 +498,8 @@ async def test_closing_while_redis_hangs_takes_no_longer_than_its_patience(redis
 @asynccontextmanager
 async def holder(server, lease):
     """Another process that has the lease and pushes; gives it and the lines that it prints."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.backplane.holder", server.url, str(lease), stdout=asyncio.subprocess.PIPE
-    )
+    command = [sys.executable, "-m", "tests.backplane.holder", server.url, str(lease)]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, cwd=ROOT)
     try:
         assert (await process.stdout.readline()).strip() == b"sure"
         yield process
