@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from chatbox.backplane import base as backplane
-from chatbox.backplane.base import Removed, Signal, Turn
+from chatbox.backplane.base import Removed, Signal, Stored, Turn
 from chatbox.backplane.memory import MemoryBackplane, MemoryBus
 from chatbox.errors import NotFound, StorageBusy
 from chatbox.hub import Hub, Position, Replay
@@ -402,6 +402,32 @@ async def test_who_comes_back_after_what_overtook_the_first_piece_is_told_that_t
         back = await here.enter(session_id=ear.session_id, at=Position(ear.copy.epoch, acked["seq"]))
         assert [frame["type"] for frame in back.frames] == ["connection_status", "loading", "ai_response"]
         last.set()
+
+
+@pytest.mark.parametrize("comes_back", [False, True])
+async def test_who_was_not_shown_all_of_an_answer_gets_it_whole_at_its_end(comes_back):
+    """As when Redis was away: the message passes here before the pieces that came before it elsewhere are heard of."""
+    first, last = asyncio.Event(), asyncio.Event()
+    bus, storage = MemoryBus(), MemoryStorage()
+    one = World(storage, Scripted((Piece("a"), first, Piece("b"), last, End()), WHOLE), backplane=MemoryBackplane(bus))
+    two = World(storage, backplane=MemoryBackplane(bus))
+    async with one.tasks, two.tasks:
+        ear = await one.enter()
+        other = await two.enter(session_id=ear.session_id)
+        two.backplane._listening.clear()
+        await one.say(ear, "hi")
+        await ear.hear("ai_response")
+        said = await storage.append(entry(ear.session_id, content="and"))
+        two.hub.room(ear.session_id).merge(await storage.read(ear.session_id), None)
+        await two.backplane.listen(ear.session_id)
+        await one.backplane.publish(ear.session_id, Stored(said.entry))
+        first.set()
+        piece = await other.hear("ai_response")
+        if comes_back:
+            other = await two.enter(session_id=ear.session_id, at=Position(ear.copy.epoch, piece["seq"]))
+        last.set()
+        end = await other.done()
+        assert (end["content"], "streaming" in end["metadata"]) == ("ab", False)
 
 
 async def test_a_gap_of_a_forgotten_room_is_not_filled():

@@ -234,6 +234,8 @@ class Copy:
         if message_id in self.ended:
             self.broken.append(f"a frame of {message_id} after its end")
         so_far = self.texts.get(message_id, "") if metadata.get("streaming") else ""
+        if not (so_far + frame["content"]).startswith(self.texts.get(message_id, "")):
+            self.broken.append(f"{message_id} was shown as {self.texts[message_id]!r}, and is {frame['content']!r}")
         self.order = [other for other in self.order if other != message_id]
         self.order.append(message_id)
         self.texts[message_id] = so_far + frame["content"]

@@ -46,13 +46,15 @@ class Listener(ABC):
 
 
 class Answer:
-    """The running answer of a room, as far as it has been seen here."""
+    """The running answer of a room, as far as it has been seen here. ``partly`` are the listeners that were not shown
+    all of it here: those get it whole at its end, whatever their position says."""
 
-    __slots__ = ("head", "pieces", "turn")
+    __slots__ = ("head", "partly", "pieces", "turn")
 
     def __init__(self, session_id: str, turn: Turn) -> None:
         self.turn = turn
         self.pieces: list[Piece] = []
+        self.partly: set[str] = set()
         self.head = protocol.piece_head(session_id, turn.answer_id)
 
 
@@ -119,6 +121,7 @@ class Room:
                     self._pass_piece(answer, event)
                 case Piece() if answer and fresh and event.seq <= self.position:
                     answer.pieces.append(event)
+                    answer.partly.update(self.listeners)
         self._filling = False
         waiting, self._waiting = self._waiting, deque(maxlen=WAITING)
         for late in waiting:
@@ -130,6 +133,8 @@ class Room:
         self.listeners[listener.id] = listener
         answer = self.answer
         shown = bool(answer and answer.pieces and answer.pieces[0].seq <= position)
+        if answer and shown:
+            answer.partly.add(listener.id)
         pieces: list[Piece] = []
         for event in in_order(missed, Running(answer.turn, tuple(answer.pieces)) if answer else None):
             match event:
@@ -218,26 +223,27 @@ class Room:
 
     def _pass_entry(self, entry: Entry) -> None:
         self.position, self.index = entry.seq, entry.index
-        live = entry.kind is Kind.AI_RESPONSE and self._ends(entry)
+        shown = self._ends(entry) if entry.kind is Kind.AI_RESPONSE else set()
         self.owing.take(entry, time.monotonic())
         self._follow(entry)
-        frames: dict[int, Frame] = {}
+        frames: dict[tuple[int, bool], Frame] = {}
         for listener in list(self.listeners.values()):
             if entry.message_id in listener.sending:
                 self._acknowledge(listener, entry)
             elif entry.kind in VISIBLE:
-                at = listener.position
-                frame = frames.get(at) or frames.setdefault(at, protocol.entry_frame(entry, at, live=live))
+                at, live = key = listener.position, listener.id in shown
+                frame = frames.get(key) or frames.setdefault(key, protocol.entry_frame(entry, at, live=live))
                 listener.send(frame)
                 listener.position = entry.seq
 
-    def _ends(self, entry: Entry) -> bool:
-        """Whether this entry only closes the answer: all of its text was streamed here."""
-        if self.answer is None or self.answer.turn.answer_id != entry.message_id:
-            return False
-        whole = sum(len(piece.text) for piece in self.answer.pieces) == len(entry.content)
+    def _ends(self, entry: Entry) -> set[str]:
+        """The listeners that were shown all of the answer's text, so that this entry only closes it."""
+        answer = self.answer
+        if answer is None or answer.turn.answer_id != entry.message_id:
+            return set()
         self.answer = None
-        return whole
+        whole = sum(len(piece.text) for piece in answer.pieces) == len(entry.content)
+        return self.listeners.keys() - answer.partly if whole else set()
 
     @staticmethod
     def _acknowledge(listener: Listener, entry: Entry) -> None:
