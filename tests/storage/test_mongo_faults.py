@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 from pymongo import errors
@@ -18,6 +19,7 @@ from chatbox.session import Change, Kind, Session, day_of
 from chatbox.storage.base import Partial, SessionQuery
 from chatbox.storage.encrypted import EncryptedStorage
 from chatbox.storage.mongo import MongoSettings, MongoStorage
+from chatbox.storage.mongo import sweep as sweep_module
 from chatbox.storage.mongo.attempts import TRANSIENT_CODES, Attempts, transient, translated
 from chatbox.storage.rotate import rotate
 from tests import mutants
@@ -445,6 +447,38 @@ async def test_a_text_that_is_kept_while_its_answer_ends_is_refused_and_gone(pee
         with pytest.raises(Fenced):
             await late
         assert await other._db.partials.count_documents({}) == 0
+
+
+async def test_a_text_that_comes_after_that_of_the_next_answer_is_refused_and_does_not_replace_it(
+    peer: MongoPeer,
+) -> None:
+    async with Holding(peer.port) as proxy, behind(proxy) as slow, MongoStorage(slow._settings) as other:
+        running = await answering(slow)
+        proxy.word = b"upsert\x00\x01"
+        late = asyncio.create_task(slow.keep(Partial(running.id, "answer", 1, "Par")))
+        await proxy.holds.wait()
+        await other.append(answer(running.id), Change(ends_turn=True), fence=1)
+        await other.append(turn(running.id), Change(takes_turn="next"))
+        await other.keep(Partial(running.id, "next", 2, "Lon"))
+        proxy.release()
+        with pytest.raises(Fenced):
+            await late
+        assert await other.partial(running.id) == Partial(running.id, "next", 2, "Lon")
+
+
+async def test_the_sweep_outlives_an_outage(peer: MongoPeer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep_module, "INTERVAL", sweep_module.INTERVAL / 1000)
+    with structlog.testing.capture_logs() as logs:
+        async with MongoStorage(quick(shared.settings(peer.url))) as storage:
+            new = await started(storage)
+            with peer.failing("update", "find", **NOT_PRIMARY):
+                async with asyncio.timeout(60):
+                    while not any("not looked for" in log["event"] for log in logs):
+                        await asyncio.sleep(0.02)
+            await storage._db.sessions.update_one({"_id": new.id}, {"$set": {"last_index": 0}, "$inc": {"revision": 1}})
+            async with asyncio.timeout(60):
+                while not await storage.find(SessionQuery()):
+                    await asyncio.sleep(0.02)
 
 
 async def test_an_empty_session_that_processes_make_at_once_is_one(peer: MongoPeer) -> None:
