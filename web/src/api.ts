@@ -67,6 +67,11 @@ export class ApiError extends Error {
   }
 }
 
+/** How long an answer may take in all, ms: on a dead line it would never come. */
+const PATIENCE = 20_000;
+const PATIENCE_WITH_PROBES = 5_000;
+const PATIENCE_WITH_FILES = 120_000;
+
 export type ExportFormat = "json" | "markdown";
 
 /** The HTTP side of the wire contract. `base` ends in a slash. Every call rejects with `ApiError`. */
@@ -96,7 +101,7 @@ export class Api {
 
   /** Survives the page that asks for it. */
   async remove(id: string): Promise<void> {
-    await this.call(session(id), { method: "DELETE", keepalive: true });
+    await this.call(session(id), done, { method: "DELETE", keepalive: true });
   }
 
   async share(id: string): Promise<string> {
@@ -104,11 +109,11 @@ export class Api {
   }
 
   async unshare(id: string): Promise<void> {
-    await this.call(`${session(id)}/share`, { method: "DELETE" });
+    await this.call(`${session(id)}/share`, done, { method: "DELETE" });
   }
 
-  async export(id: string, format: ExportFormat): Promise<Blob> {
-    return (await this.call(`${session(id)}/export?format=${format}`)).blob();
+  export(id: string, format: ExportFormat): Promise<Blob> {
+    return this.call(`${session(id)}/export?format=${format}`, (answer) => answer.blob(), {}, PATIENCE_WITH_FILES);
   }
 
   shared(token: string): Promise<SharedConversation> {
@@ -118,7 +123,7 @@ export class Api {
   /** Why a handshake may have failed: a browser can't see its status. */
   async probe(): Promise<Probe | null> {
     try {
-      await this.sessions({ limit: 1 });
+      await this.json("sessions?limit=1", {}, PATIENCE_WITH_PROBES);
       return { status: 200 };
     } catch (error) {
       if (!(error instanceof ApiError) || error.status === 0) return null;
@@ -126,21 +131,35 @@ export class Api {
     }
   }
 
-  private async json<T>(path: string, init?: RequestInit): Promise<T> {
-    return (await this.call(path, init)).json() as Promise<T>;
+  private json<T>(path: string, init?: RequestInit, patience?: number): Promise<T> {
+    return this.call(path, (answer) => answer.json() as Promise<T>, init, patience);
   }
 
-  private async call(path: string, init: RequestInit = {}): Promise<Response> {
+  private async call<T>(path: string, read: (answer: Response) => Promise<T>, init: RequestInit = {}, patience = PATIENCE): Promise<T> {
+    const limit = new AbortController();
+    const timer = setTimeout(() => limit.abort(), patience);
+    const options: RequestInit = { ...init, headers: this.headers(init), credentials: "same-origin", signal: limit.signal };
+    try {
+      const answer = await fetch(this.base + path, options);
+      if (!answer.ok) throw await refusal(answer);
+      return await read(answer);
+    } catch (error) {
+      throw error instanceof ApiError ? error : new ApiError(0, "UNREACHABLE", "no answer");
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  private headers(init: RequestInit): Headers {
     const headers = new Headers(init.headers);
     const token = this.token();
     if (token !== null) headers.set("Authorization", `Bearer ${token}`);
     if (init.body !== undefined) headers.set("Content-Type", "application/json");
-    const answer = await fetch(this.base + path, { ...init, headers, credentials: "same-origin" }).catch(() => null);
-    if (answer === null) throw new ApiError(0, "UNREACHABLE", "no answer");
-    if (!answer.ok) throw await refusal(answer);
-    return answer;
+    return headers;
   }
 }
+
+async function done(): Promise<void> {}
 
 function session(id: string): string {
   return `sessions/${encodeURIComponent(id)}`;

@@ -237,6 +237,21 @@ test("the network's return does not wait for the timer", async () => {
 
 const drain = (ms: number): Frame => ({ type: "notification", metadata: { event: "drain", retry_after: String(ms) } });
 
+test("the network's return does not wait for a handshake or a question that began without it", async () => {
+  connection.connect();
+  connection.network(false);
+  connection.network(true);
+  expect([sockets(), FakeSocket.all[0]!.readyState]).toEqual([2, 3]);
+  FakeSocket.last.end();
+  expect(connection.state.is).toBe("connecting");
+  connection.look();
+  expect(sockets()).toBe(3);
+  await settle();
+  expect(connection.state.is).toBe("connecting");
+  FakeSocket.last.accept();
+  expect(sockets()).toBe(3);
+});
+
 test("draining: the next socket speaks before the old one is left", async () => {
   connection.connect();
   const old = FakeSocket.last.accept().say(drain(1_000));

@@ -94,6 +94,24 @@ test("no answer is status 0, and a probe then knows nothing", async () => {
   expect(await api.probe()).toBeNull();
 });
 
+test("a line that has gone dead answers nothing for ever, but is not waited for so long", async () => {
+  vi.stubGlobal("fetch", (_: string, { signal }: RequestInit) => new Promise((_, reject) => signal!.addEventListener("abort", reject)));
+  const api = new Api("http://h/", () => null);
+  const [history, probe] = [vi.fn(), vi.fn()];
+  void api.history("s").catch(history);
+  void api.probe().then(probe);
+  await vi.advanceTimersByTimeAsync(5_000);
+  expect([history.mock.calls, probe.mock.calls]).toEqual([[], [[null]]]);
+  await vi.advanceTimersByTimeAsync(15_000);
+  expect(history).toHaveBeenCalledWith(expect.objectContaining({ status: 0 }));
+});
+
+test("an answer that breaks off is none", async () => {
+  const broken = new Response(new ReadableStream({ start: (stream) => stream.error(new TypeError("network")) }));
+  vi.stubGlobal("fetch", () => Promise.resolve(broken));
+  await expect(new Api("http://h/", () => null).history("s")).rejects.toMatchObject({ status: 0 });
+});
+
 function session(id: string): Session {
   return { id, name: id, start_time: "", last_activity: "", is_active: false, message_count: 1, help_state: "none", admin_assisted: false };
 }

@@ -96,11 +96,6 @@ export class Log {
     if (message?.state === "sending") this.change(message, { state: "failed", problem });
   }
 
-  retry(id: string): void {
-    const message = this.byId.get(id);
-    if (message?.state === "failed") this.change(message, { state: "sending", problem: null });
-  }
-
   drop(id: string): void {
     this.byId.delete(id);
     this.messages = this.messages.filter((message) => message.id !== id);

@@ -116,14 +116,15 @@ export class Connection implements LineEvents {
 
   network(online: boolean): void {
     this.offline = !online;
-    if (online) this.look();
+    if (online && !this.line?.isOpen && this.current.is === "connecting") this.connect();
+    else if (online) this.look();
     this.events.state(this.state);
   }
 
   /** The page is looked at again, or the network is back: don't wait for timers that may have slept. */
   look(): void {
     if (this.line?.isOpen) this.line.probe(PROBE_PATIENCE);
-    else if (this.current.is === "waiting") this.connect();
+    else if (this.current.is === "waiting" || (this.current.is === "connecting" && this.line === null)) this.connect();
   }
 
   // What the lines tell.
