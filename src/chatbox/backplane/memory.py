@@ -61,22 +61,22 @@ class MemoryBackplane(Backplane):
         self._tell(session_id, self._placed(session_id, event) if isinstance(event, Stored) else event)
 
     async def acquire(self, session_id: str, answer_id: str) -> Grant | None:
-        holder, _ = self._bus.leases.setdefault(session_id, (answer_id, self))
-        return Grant.SURE if holder == answer_id else None
+        holder = self._bus.leases.setdefault(session_id, (answer_id, self))
+        return Grant.SURE if holder == (answer_id, self) else None
 
     async def begin(self, session_id: str, turn: Turn) -> None:
         self._bus.answers[session_id] = _Answer(turn, self._bus.known.get(session_id, 0))
         self._tell(session_id, turn)
 
     async def push(self, session_id: str, answer_id: str, text: str) -> None:
-        answer, lease = self._bus.answers.get(session_id), self._bus.leases.get(session_id)
-        if answer is None or lease is None or not answer_id == lease[0] == answer.turn.answer_id:
+        answer, holder = self._bus.answers.get(session_id), self._bus.leases.get(session_id)
+        if answer is None or answer.turn.answer_id != answer_id or holder != (answer_id, self):
             raise Fenced("another turn has begun, or this one is over")
         self._tell(session_id, answer.add(text))
 
     async def finish(self, session_id: str, answer_id: str, *, stored: bool = True) -> None:
-        answer, lease = self._bus.answers.get(session_id), self._bus.leases.get(session_id)
-        if lease and lease[0] == answer_id:
+        answer, holder = self._bus.answers.get(session_id), self._bus.leases.get(session_id)
+        if holder == (answer_id, self):
             del self._bus.leases[session_id]
         if stored and answer and answer.turn.answer_id == answer_id:
             del self._bus.answers[session_id]
