@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatbox.client.backoff import FIRST, LONGEST, Backoff
-from chatbox.client.endings import of_answer, of_close, of_failure, of_status
+from chatbox.client.endings import of_answer, of_close, of_failure, of_status, passing
 from chatbox.client.events import Notice, Piece
 from chatbox.client.frames import REFUSALS, Command, ErrorBody
 from chatbox.client.inbox import Inbox
@@ -223,6 +223,12 @@ def test_errors_of_the_server_are_raised_as_the_same_types():
     refusal = ErrorBody("TOO_MANY_REQUESTS", "wait", retry_after=5).refusal
     assert (type(refusal), refusal.message, refusal.retry_after) == (TooMany, "wait", 5)
     assert type(ErrorBody("SOMETHING_NEW", "?").refusal) is Refusal
+
+
+def test_a_refusal_on_the_way_to_a_connection_is_waited_out_as_asked():
+    lost = passing(TooMany("wait", retry_after=1500))
+    assert (str(lost), lost.wait) == ("wait", 1.5)
+    assert passing(Unavailable("down")).wait is None
 
 
 def test_an_http_error_without_a_known_body_is_told_by_its_status():

@@ -279,13 +279,13 @@ async def keep_moving(live):
 async def test_a_server_that_restarts_is_left_at_its_end_and_found_again_when_it_asked_for(tmp_path):
     async with serving(tmp_path) as service, ChatClient(service.http, token=token()) as chat:
         seen = Seen(chat)
-        await chat.say("/slow 100 " + "word " * 60)
+        await chat.say("/slow 100 " + "word " * 30)
         await seen.until(Piece)
         ending = asyncio.create_task(service.signal(signal.SIGTERM))
         await seen.until(Notice)
         saying = asyncio.create_task(chat.say("while it drains"))
         gone = await seen.until(Disconnected, patience=60)
-        assert (await seen.until(Answer)).content == ("word " * 60).strip()
+        assert (await seen.until(Answer)).content == ("word " * 30).strip()
         assert gone.reason == "the server is restarting"
         assert await ending == 0
         await service.start()

@@ -17,7 +17,9 @@ WHAT, WHO, TURNS = st.sampled_from(OFTEN + SELDOM), st.integers(0, TABS - 1), st
 STEPS = st.lists(st.tuples(WHAT, WHO, st.integers(0, 9), TURNS), min_size=5, max_size=30)
 
 
-@settings(max_examples=1500)
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@settings(max_examples=1200)
 @given(STEPS)
 def test_the_state_before_and_the_events_since_are_the_state_of_one_who_comes_now(steps):
     check(steps)

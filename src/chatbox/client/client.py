@@ -12,6 +12,7 @@ import aiohttp
 
 from chatbox.client.api import Api
 from chatbox.client.backoff import AT_ONCE, Backoff
+from chatbox.client.endings import passing
 from chatbox.client.events import Ack, Connected, Disconnected, Event
 from chatbox.client.frames import Command, Frame, NoFrame, command
 from chatbox.client.inbox import Inbox
@@ -243,7 +244,7 @@ class ChatClient:
         except TimeoutError:
             raise ConnectionLost("the server said nothing") from None
         if greeting.type == "error":
-            raise ConnectionLost(greeting.error.message)
+            raise passing(greeting.error.refusal)
         for event in self._mirror.greet(greeting, await self._missed(greeting)):
             self._inbox.put(event)
             if isinstance(event, Connected) and not self._connected.done():
@@ -261,8 +262,7 @@ class ChatClient:
         except InvalidToken:
             raise
         except Refusal as refusal:
-            wait = None if refusal.retry_after is None else refusal.retry_after / 1000
-            raise ConnectionLost(refusal.message, wait) from refusal
+            raise passing(refusal) from refusal
         return [message.frame for message in found]
 
     async def _follow(self, socket: Socket) -> None:

@@ -83,6 +83,11 @@ def of_failure(error: Exception) -> ConnectionLost:
     return ConnectionLost(f"no answer from the server ({text})")
 
 
+def passing(refusal: Refusal) -> ConnectionLost:
+    """A refusal of what the client needs for a connection: it tries again, when the server allows it."""
+    return ConnectionLost(refusal.message, None if refusal.retry_after is None else refusal.retry_after / 1000)
+
+
 def of_answer(status: int, refusal: Refusal) -> Refusal:
     """An HTTP answer's error: what its body says, or what its status does."""
     if type(refusal) is not Refusal:
