@@ -8,7 +8,9 @@ what floods.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import sys
+import termios
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +31,7 @@ MAX_PIPELINED = 20
 DEAD_AFTER = 60.0
 SLICE = 4096
 """Bytes that are parsed at once."""
+NOTHING = memoryview(b"")
 MAX_FRAGMENTS = 1000
 LINGER = 2.0
 """Seconds in which a peer that was refused may still send, unheard."""
@@ -41,7 +44,7 @@ class SocketLine(WebSocketsSansIOProtocol, Line):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._unread = memoryview(b"")
+        self._unread = NOTHING
         self._refused = False
         self._pings = 0
         self._pinged_since = -PING_WINDOW
@@ -87,7 +90,7 @@ class SocketLine(WebSocketsSansIOProtocol, Line):
     def _read_on(self) -> None:
         """Parse the next slice, and go on when the loop comes round, unless a message waits for the endpoint."""
         if self.close_sent or self.disconnected:
-            self._unread = memoryview(b"")
+            self._unread = NOTHING
         if not self._unread:
             self._listen()
         elif not self._unanswered:
@@ -189,12 +192,12 @@ class Request(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._arriving = Patience(self.loop, self._give_up)
-        self._leaving = Patience(self.loop, self._look_at_answer)
-        self._arriving.start(HANDSHAKE)
+        self._arriving = Patience(self.loop)
+        self._leaving = Patience(self.loop)
+        self._arriving.start(HANDSHAKE, self._give_up)
         self._reading_head = True
         self._head_size = 0
-        self._waiting_bytes = 0
+        self._untaken = 0
         self._data = b""
         self._refusal = ""
 
@@ -215,13 +218,13 @@ class Request(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._reading_head = True
-        self._arriving.start(HANDSHAKE)
+        self._arriving.start(HANDSHAKE, self._give_up)
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         self._reading_head = False
         self._arriving.stop()
-        self._arriving.start(HANDSHAKE)
+        self._arriving.start(HANDSHAKE, self._give_up)
         self._refusal = self._objection()
         if self._refusal:
             raise ValueError(self._refusal)  # ends the parsing; the answer is 400
@@ -257,6 +260,7 @@ class Request(HttpToolsProtocol):
         self._arriving.stop()
         self._leaving.stop()
         super().handle_websocket_upgrade()
+        self.parser = None  # type: ignore[assignment]  # refers back to this connection, which is over
         line, upgrade = self.transport.get_protocol(), sys.exception()
         if isinstance(line, SocketLine) and upgrade and (rest := self._data[upgrade.args[0] :]):
             line.data_received(rest)
@@ -269,8 +273,8 @@ class Request(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._waiting_bytes = self.transport.get_write_buffer_size()
-        self._leaving.start(WRITE_DEADLINE)
+        self._untaken = self._count_untaken()
+        self._leaving.start(WRITE_DEADLINE, self._look_at_answer)
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -278,27 +282,32 @@ class Request(HttpToolsProtocol):
 
     def _look_at_answer(self) -> None:
         """Drop a peer that has taken nothing since the last look."""
-        before, self._waiting_bytes = self._waiting_bytes, self.transport.get_write_buffer_size()
-        if self._waiting_bytes < before:
-            self._leaving.start(WRITE_DEADLINE)
+        before, self._untaken = self._untaken, self._count_untaken()
+        if self._untaken < before:
+            self._leaving.start(WRITE_DEADLINE, self._look_at_answer)
         else:
             self.transport.abort()
+
+    def _count_untaken(self) -> int:
+        """Bytes that the peer has not confirmed: here, and among the megabytes that the system may keep."""
+        line = self.transport.get_extra_info("socket")
+        in_system = int.from_bytes(fcntl.ioctl(line.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+        return self.transport.get_write_buffer_size() + in_system
 
 
 class Patience:
     """Calls back once a time has passed in which it was not stopped."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, give_up: Callable[[], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._give_up = give_up
         self._ends = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
-    def start(self, seconds: float) -> None:
+    def start(self, seconds: float, give_up: Callable[[], None]) -> None:
         """Begin, unless it has begun."""
         if self._timer is None:
             self._ends = self._loop.time() + seconds
-            self._timer = self._loop.call_at(self._ends, self._look)
+            self._timer = self._loop.call_at(self._ends, self._look, give_up)
 
     def extend(self, seconds: float) -> None:
         self._ends += seconds
@@ -308,9 +317,9 @@ class Patience:
             self._timer.cancel()
             self._timer = None
 
-    def _look(self) -> None:
+    def _look(self, give_up: Callable[[], None]) -> None:
         self._timer = None
         if (left := self._ends - self._loop.time()) > 0:
-            self.start(left)
+            self.start(left, give_up)
         else:
-            self._give_up()
+            give_up()
