@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import platform
+import re
+import shutil
 import sqlite3
+import subprocess
 from collections.abc import Mapping, Sequence
+from importlib import metadata
 
 from chatbox import __version__
 from tests.faults.campaign import Outcome
+from tests.faults.nemesis import PROGRAMS
 
 HEAD = """# Faults
 
@@ -57,11 +62,34 @@ def report(outcomes: Sequence[Outcome], mutants: Mapping[str, bool], seed: str) 
 
 
 def versions(seed: str) -> str:
-    cores = os.cpu_count()
-    return (
-        f"Chatbox {__version__}, Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, "
-        f"{platform.system()} with {cores} cores, seed {seed}."
-    )
+    parts = [
+        f"Chatbox {__version__}",
+        f"Python {platform.python_version()}",
+        f"SQLite {sqlite3.sqlite_version}",
+        *filter(
+            None,
+            (said("redis-server", "--version", r"v=(\S+)", "Redis"), said("haproxy", "-v", r" (\d\S+)", "HAProxy")),
+        ),
+        f"SecantusDB {installed('secantusdb')} in MongoDB's place",
+        f"{platform.system()} with {os.cpu_count()} cores",
+        f"seed {seed}",
+    ]
+    return ", ".join(parts) + "."
+
+
+def said(program: str, option: str, pattern: str, name: str) -> str:
+    """A program's name and version, as it says; empty when it is not there."""
+    path = shutil.which(program, path=PROGRAMS)
+    text = subprocess.run([path, option], capture_output=True, text=True, check=False).stdout if path else ""
+    found = re.search(pattern, text)
+    return f"{name} {found[1]}" if found else ""
+
+
+def installed(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "(not installed)"
 
 
 def section(outcome: Outcome) -> str:
