@@ -17,7 +17,7 @@ from chatbox.protocol import SelectModel
 from chatbox.session import RESPONSE_TIMES, Change, Finish, Kind
 from chatbox.sessions import system_entry
 from chatbox.storage.memory import MemoryStorage
-from chatbox.turn import turn_entry
+from chatbox.turn import ENDED, turn_entry
 from tests.mutants import found
 from tests.storage.values import NOON
 from tests.world import QUICK, WHOLE, Around, Ear, Failing, Scripted, World, encrypted, world
@@ -735,6 +735,22 @@ async def test_who_stood_still_with_a_lease_does_not_end_the_turn_of_the_next_ho
         assert (await ear.done())["metadata"]["finish_reason"] == "stop"
         await one.quiet()
         assert len(ear.ends) == 1
+
+
+async def test_a_session_that_ends_while_the_turn_is_taken_gets_an_empty_stopped_answer_and_asks_no_model():
+    storage, model = StandsStill(MemoryStorage()), Scripted(WHOLE)
+    async with world(storage, model) as here:
+        ear = await here.enter()
+
+        async def the_session_ends():
+            end = system_entry(ear.session_id, Kind.NOTIFICATION, "end", {"event": ENDED})
+            await storage.append(end, Change(active=False))
+
+        storage.meanwhile = the_session_ends
+        await here.say(ear, "hi")
+        end = await ear.done()
+        assert (end["content"], end["metadata"]["finish_reason"]) == ("", "stopped")
+        assert model.prompts == []
 
 
 async def test_a_turn_that_runs_here_is_not_settled():

@@ -243,6 +243,8 @@ class Replies:
             return
         draft = Draft(reply.session_id, taken.turn)
         reply.begin(draft)
+        if not turn.owed(taken.entries):  # the session was ended while the turn was taken
+            draft.end(Finish.STOPPED)
         stored = False
         try:
             await self._backplane.begin(reply.session_id, taken.turn)
