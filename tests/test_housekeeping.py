@@ -24,7 +24,7 @@ from chatbox.storage.memory import MemoryStorage
 from chatbox.turn import turn_entry
 from tests.mutants import found
 from tests.storage.values import entry, session
-from tests.world import Failing, Scripted, World, encrypted, world
+from tests.world import Around, Failing, Scripted, World, encrypted, world
 
 HOUR = 3600.0
 
@@ -554,3 +554,24 @@ async def test_a_session_that_was_deleted_elsewhere_does_not_end_the_watch(watch
     watched.watch()
     await watched.look_on()
     assert watched.here.tasks.failed == 0
+
+
+class SpokenTo(Around):
+    """Something is said just before a session is deleted."""
+
+    async def around(self, name, call):
+        if name == "delete":
+            for one in await self.inner.find(SessionQuery(empty=True)):
+                await self.inner.append(entry(one.id, content="wait!"), Change(active=True))
+        return await call()
+
+
+async def test_a_session_in_which_something_is_said_while_it_is_swept_stays():
+    async with world(SpokenTo(MemoryStorage()), reconnect_timeout=0.0) as here:
+        ear = await here.enter()
+        await here.leave(ear)
+        here.quotas._pools[LISTENERS]._keys.clear()
+        await asyncio.sleep(0.002)
+        await housekeeping(here, reconnect_timeout=0.0, session_ttl=0.0).sweep()
+        assert [said.content for said in await here.log(ear.session_id)] == ["wait!"]
+        assert ear.closed is None

@@ -116,7 +116,7 @@ class Housekeeping:
     async def _remove(self, query: SessionQuery) -> None:
         async for session in self._all(query):
             if await self._sessions.abandoned(session):
-                await self._sessions.delete(session)
+                await self._sessions.remove(session)
 
     async def _evict(self) -> None:
         """Forget the rooms that nobody has needed for ``session_ttl``."""

@@ -92,8 +92,12 @@ class Sessions:
         """Remove the session for good; its answer stops, its sockets close."""
         await self._replies.halt(session.id)
         await self._storage.delete(session.id)
-        await self._backplane.publish(session.id, Removed())
-        await self._hub.forget(session.id)
+        await self._gone(session.id)
+
+    async def remove(self, session: Session) -> None:
+        """Remove an abandoned session for good, unless something is said in it in this very moment."""
+        if await self._storage.delete(session.id, last_index=session.last_index):
+            await self._gone(session.id)
 
     async def share(self, session: Session) -> str:
         """The session's share token: the same until it is revoked. Raises ``NotFound``."""
@@ -112,6 +116,10 @@ class Sessions:
         if now and now.share_token:
             entry = system_entry(session.id, Kind.SHARE, _own_id("unshare", now.last_index), {})
             await self._append(entry, Change(share_token=""))
+
+    async def _gone(self, session_id: str) -> None:
+        await self._backplane.publish(session_id, Removed())
+        await self._hub.forget(session_id)
 
     async def _active(self, principal: Principal) -> Session | None:
         for session in await self._storage.find(SessionQuery(user_id=principal.user_id, active=True, limit=1)):

@@ -186,6 +186,19 @@ async def test_a_turn_is_not_given_to_who_has_not_seen_the_one_before(storage: S
     assert (taken.fence, taken.answer_id) == (ended.fence + 1, "other")
 
 
+async def test_a_session_in_which_something_was_said_since_is_not_deleted(storage: Storage) -> None:
+    empty, used = session(user_id="ann"), await started(storage, user_id="bob")
+    await storage.create(empty)
+    assert not await storage.delete(used.id, last_index=0)
+    assert not await storage.delete(empty.id, last_index=1)
+    assert await storage.get(used.id) == used
+    assert await storage.get(empty.id) == empty
+    assert await storage.delete(used.id, last_index=1)
+    assert await storage.delete(empty.id, last_index=0)
+    assert [await storage.get(one.id) for one in (used, empty)] == [None, None]
+    assert await storage.delete(empty.id, last_index=0)
+
+
 async def test_of_turns_taken_at_once_one_is_given(storage: Storage) -> None:
     new = await started(storage)
     taken = await asyncio.gather(

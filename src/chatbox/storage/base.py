@@ -119,8 +119,9 @@ class Storage(ABC):
         """The kept text of the session's running answer."""
 
     @abstractmethod
-    async def delete(self, session_id: str) -> None:
-        """Remove a session and all its rows, for good."""
+    async def delete(self, session_id: str, *, last_index: int | None = None) -> bool:
+        """Remove a session and all its rows, for good; given ``last_index``, only if that is still its newest entry's.
+        Returns false if it stays."""
 
     @abstractmethod
     async def usage(self, user_id: str, day: str) -> int:

@@ -56,8 +56,8 @@ class EncryptedStorage(Storage):
         partial = await self._inner.partial(session_id)
         return partial and self._seals.opened_partial(partial)
 
-    async def delete(self, session_id: str) -> None:
-        await self._inner.delete(session_id)
+    async def delete(self, session_id: str, *, last_index: int | None = None) -> bool:
+        return await self._inner.delete(session_id, last_index=last_index)
 
     async def usage(self, user_id: str, day: str) -> int:
         return await self._inner.usage(user_id, day)

@@ -105,8 +105,12 @@ class MemoryStorage(CellStorage):
         log = self._logs.get(session_id)
         return log.partial if log else None
 
-    async def delete(self, session_id: str) -> None:
+    async def delete(self, session_id: str, *, last_index: int | None = None) -> bool:
+        log = self._logs.get(session_id)
+        if log and last_index not in (None, log.session.last_index):
+            return False
         self._logs.pop(session_id, None)
+        return True
 
     async def usage(self, user_id: str, day: str) -> int:
         return self._usage.get((user_id, day), 0)

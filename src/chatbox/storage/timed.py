@@ -45,8 +45,8 @@ class TimedStorage(Storage):
     async def partial(self, session_id: str) -> Partial | None:
         return await self._timed("partial", self._inner.partial(session_id))
 
-    async def delete(self, session_id: str) -> None:
-        await self._timed("delete", self._inner.delete(session_id))
+    async def delete(self, session_id: str, *, last_index: int | None = None) -> bool:
+        return await self._timed("delete", self._inner.delete(session_id, last_index=last_index))
 
     async def usage(self, user_id: str, day: str) -> int:
         return await self._timed("usage", self._inner.usage(user_id, day))

@@ -96,10 +96,13 @@ class Ledger:
         partial = documents.partial_from(found)
         return partial if runs(state.session, partial) else None
 
-    async def delete(self, session_id: str) -> None:
+    async def delete(self, session_id: str, last_index: int | None) -> bool:
         async with self._lock(session_id):
             self._known.pop(session_id, None)
-            await removal.delete(self._db, session_id)
+            state = None if last_index is None else await self._states.load(session_id)
+            if state and state.session.last_index != last_index:
+                return False
+            return await removal.delete(self._db, session_id, state and state.revision)
 
     def _lock(self, session_id: str) -> asyncio.Lock:
         return self._locks.setdefault(session_id, asyncio.Lock())

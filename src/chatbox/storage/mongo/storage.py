@@ -79,8 +79,8 @@ class MongoStorage(CellStorage):
     async def partial(self, session_id: str) -> Partial | None:
         return await self._ledger.partial(session_id)
 
-    async def delete(self, session_id: str) -> None:
-        await self._ledger.delete(session_id)
+    async def delete(self, session_id: str, *, last_index: int | None = None) -> bool:
+        return await self._ledger.delete(session_id, last_index)
 
     async def usage(self, user_id: str, day: str) -> int:
         return await queries.usage(self._db, user_id, day)

@@ -72,7 +72,7 @@ class Sweep:
 
     async def _finish_deletions(self) -> None:
         for document in await self._db.run(lambda: self._db.deletions.find().to_list()):
-            await removal.finish(self._db, document["_id"])
+            await removal.finish(self._db, document["_id"], document.get("revision"))
 
     async def _newest(self, since: datetime | None) -> dict[str, int]:
         """The sessions in which something was appended since, each with its newest place."""

@@ -82,13 +82,16 @@ class Ledger:
         sql = "REPLACE INTO partials (session, answer_id, fence, content) VALUES (?, ?, ?, ?)"
         self._db.execute(sql, (number, partial.answer_id, partial.fence, partial.content))
 
-    def delete(self, session_id: str) -> None:
-        row = self._db.execute("DELETE FROM sessions WHERE id = ? RETURNING number", (session_id,)).fetchone()
+    def delete(self, session_id: str, last_index: int | None) -> bool:
+        """False when the session stays."""
+        doomed = "DELETE FROM sessions WHERE id = ?1 AND last_index = coalesce(?2, last_index) RETURNING number"
+        row = self._db.execute(doomed, (session_id, last_index)).fetchone()
         if row is None:
-            return
+            return self._db.execute("SELECT 1 FROM sessions WHERE id = ?", (session_id,)).fetchone() is None
         for table in ("messages", "partials", "periods"):
             self._db.execute(f"DELETE FROM {table} WHERE session = ?", row)
         self._known.pop(session_id, None)
+        return True
 
     def rewrite(self, renewals: Sequence[Renewal]) -> int:
         self.forget()

@@ -69,8 +69,8 @@ class SqliteStorage(CellStorage):
     async def partial(self, session_id: str) -> Partial | None:
         return await self._readers.run(bind(queries.partial, session_id=session_id))
 
-    async def delete(self, session_id: str) -> None:
-        await self._writer.run(bind(self._ledger.delete, session_id=session_id))
+    async def delete(self, session_id: str, *, last_index: int | None = None) -> bool:
+        return await self._writer.run(bind(self._ledger.delete, session_id=session_id, last_index=last_index))
 
     async def usage(self, user_id: str, day: str) -> int:
         return await self._readers.run(bind(queries.usage, user_id=user_id, day=day))
