@@ -70,6 +70,7 @@ class Told:
     late: list[str] = field(default_factory=list)
     pieces: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     resets: list[str] = field(default_factory=list)
+    ended: str = ""
 
 
 @dataclass
@@ -113,7 +114,7 @@ def check_file(path: Path, ends: frozenset[str] = WHOLE) -> Verdict:
 def check(records: Iterable[Record], ends: frozenset[str] = WHOLE) -> Verdict:
     """``ends`` are the finish reasons that answers may have. Without what is stored, only what was told is checked."""
     facts = gathered(records)
-    rules: tuple[Callable[[Facts], Iterator[Violation]], ...] = (streamed, framed, one_log)
+    rules: tuple[Callable[[Facts], Iterator[Violation]], ...] = (stayed, streamed, framed, one_log)
     if facts.stored:
         rules += (kept, once, in_order, one_session, agreed, answered, one_answer, heard, loaded)
     violations = [violation for rule in rules for violation in rule(facts)]
@@ -136,7 +137,7 @@ def gathered(records: Iterable[Record]) -> Facts:
                 facts.again[record.user] += record.kind == INVOKE
             case "answer" if record.who == "model":
                 facts.calls[record.text] += record.kind == INVOKE
-            case "message" | "answer" | "loading" | "piece" | "reset":
+            case "message" | "answer" | "loading" | "piece" | "reset" | "ended":
                 _tell(facts.told[record.who], record)
             case "frame" | "close":
                 facts.frames[record.who].append(record)
@@ -174,6 +175,8 @@ def _tell(told: Told, record: Record) -> None:
             told.pieces[record.id].append(record.text)
         case "reset":
             told.resets.append(record.text)
+        case "ended":
+            told.ended = record.text
 
 
 def _store(facts: Facts, record: Record) -> None:
@@ -349,6 +352,13 @@ def heard(facts: Facts) -> Iterator[Violation]:
         for reason in told.resets:
             yield Violation("reset", device, reason)
         facts.counts["told"] += len(seen)
+
+
+def stayed(facts: Facts) -> Iterator[Violation]:
+    """No device gives up."""
+    for device, told in facts.told.items():
+        if told.ended:
+            yield Violation("gave up", device, told.ended)
 
 
 def loaded(facts: Facts) -> Iterator[Violation]:

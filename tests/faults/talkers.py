@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from itertools import count
@@ -91,8 +92,8 @@ class Device:
         try:
             async for event in self.chat.events():
                 self._heard(event)
-        except ChatboxError as error:
-            self._note(INFO, "ended", text=f"{type(error).__name__}: {error}")
+        except Exception as error:  # noqa: BLE001 - whatever it is, a client must not end
+            self._note(INFO, "ended", text="".join(traceback.format_exception(error)))
 
     def _heard(self, event: Event) -> None:
         match event:

@@ -144,6 +144,7 @@ SPOILT = {
     "told otherwise": lambda s: spoil(s.telling["ann/0"], "message", "q1", text="other"),
     "not told": lambda s: drop(s.telling["ann/1"], "message", "q2"),
     "reset": lambda s: s.telling["ann/0"].append(record(INFO, "reset", text="epoch")),
+    "gave up": lambda s: s.telling["ann/0"].append(record(INFO, "ended", text="ValueError")),
     "loaded twice": lambda s: s.telling["ann/0"].insert(2, record(INFO, "loading", id="a1")),
     "loaded after its end": lambda s: s.telling["ann/0"].append(record(INFO, "loading", id="a1")),
     "no end": lambda s: drop(s.telling["ann/0"], "answer", "a2"),
