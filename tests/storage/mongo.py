@@ -23,6 +23,7 @@ class Shared:
     def __init__(self) -> None:
         self._peer: MongoPeer | None = None
         self._numbers = count()
+        self._clients: dict[str, MongoClient[dict[str, object]]] = {}
 
     @property
     def peer(self) -> MongoPeer:
@@ -38,10 +39,11 @@ class Shared:
     def emptied(self, url: str | None = None) -> MongoSettings:
         """The same database each time, without what is in it: quicker than a new one with its indexes."""
         settings = self.settings(url)._replace(database=f"{PREFIX}again")
-        with MongoClient(settings.url) as client:
-            database = client[settings.database]
-            for name in database.list_collection_names():
-                database[name].delete_many({})
+        client = self._clients.get(settings.url) or MongoClient(settings.url)
+        self._clients[settings.url] = client
+        database = client[settings.database]
+        for name in database.list_collection_names():
+            database[name].delete_many({})
         return settings
 
     def at(self, port: int) -> MongoSettings:
@@ -49,6 +51,8 @@ class Shared:
         return self.settings(f"mongodb://127.0.0.1:{port}/?directConnection=true")
 
     def close(self) -> None:
+        for client in self._clients.values():
+            client.close()
         if self._peer is not None:
             self._peer.__exit__()
         if NAMED:

@@ -151,11 +151,12 @@ async def outcome(call: Awaitable[T]) -> T | str:
 
 
 @pytest.mark.readiness(issue=10)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", sorted(set(STORES) - {"memory", "encrypted-memory"}))
 def test_a_store_answers_every_sequence_of_calls_as_the_specification_does(kind: str) -> None:
     make = one_after_the_other(kind)
     machine = type("Machine", (Comparison,), {"make": staticmethod(make)})
-    steps = 10 if "mongo" in kind else 20  # each of them crosses the network several times
+    steps = 8 if "mongo" in kind else 20  # each of them crosses the network several times
     machine.TestCase.settings = settings(max_examples=100, stateful_step_count=steps)
     machine.TestCase("runTest").runTest()
 
