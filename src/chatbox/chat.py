@@ -119,7 +119,7 @@ class Chat:
         if asked.at and session.id != asked.session_id:
             at = "unknown"
         try:
-            await self._hub.attach(session, listener, at, lambda replay: self._greeting(session, replay))
+            await self._hub.attach(session, listener, at, self._greeting)
         except BaseException:
             await self._quotas.leave(LISTENERS, session.id, listener.id)
             raise

@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from chatbox import turn
-from chatbox.backplane.base import Backplane, Event
+from chatbox.backplane.base import Backplane, Event, Removed
 from chatbox.errors import NotFound, StorageError
 from chatbox.protocol import Frame
 from chatbox.room import Listener, Room
@@ -91,9 +91,14 @@ class Hub:
         return await asyncio.shield(opening)
 
     async def attach(
-        self, session: Session, listener: Listener, at: Position | Refused | None, greet: Callable[[Replay], Frame]
+        self,
+        session: Session,
+        listener: Listener,
+        at: Position | Refused | None,
+        greet: Callable[[Session, Replay], Frame],
     ) -> None:
-        """Send what the client missed, then everything that comes. ``greet`` makes the first frame.
+        """Send what the client missed, then everything that comes. ``greet`` makes the first frame, of a session that
+        is as new as the position that it names.
 
         ``at`` None: the client has nothing and asks for nothing. A reason instead: its position can't be used.
         Raises ``NotFound`` when the session was deleted meanwhile, ``StorageError``.
@@ -103,9 +108,10 @@ class Hub:
             if session.last_index > room.index:
                 await self._catch_up(room)
             replay, missed = await self._replay(room, session, at)
-            if self._rooms.get(session.id) is room:
+            if self._rooms.get(session.id) is room and room.index <= session.last_index:
                 break
-        listener.send(greet(replay))
+            session = await self._current(session.id)
+        listener.send(greet(session, replay))
         room.join(listener, replay.seq, missed)
 
     def leave(self, session_id: str, listener: Listener) -> None:
@@ -130,6 +136,12 @@ class Hub:
         if self._rooms.pop(session_id, None):
             await self._backplane.ignore(session_id)
 
+    async def _current(self, session_id: str) -> Session:
+        session = await self._storage.get(session_id)
+        if session is None:
+            raise NotFound("The session does not exist.")
+        return session
+
     # -- opening a room ------------------------------------------------------------------------------------------------
 
     async def _make_room(self, session_id: str) -> Room:
@@ -137,10 +149,7 @@ class Hub:
         room = self._rooms[session_id] = Room(session_id, self._fill, self._passed)
         try:
             await self._backplane.listen(session_id)
-            session = await self._storage.get(session_id)
-            if session is None:
-                raise NotFound("The session does not exist.")
-            room.start(session)
+            room.start(await self._current(session_id))
             await self._catch_up(room)
         except BaseException:
             await self.forget(session_id)
@@ -192,6 +201,9 @@ class Hub:
         room = self._rooms.get(session_id)
         if room:
             room.receive(event)
+        if room and isinstance(event, Removed):
+            del self._rooms[session_id]
+            self._tasks.start(self._backplane.ignore(session_id), "removed")
 
     def _passed(self, entry: Entry) -> None:
         self._follow(entry)

@@ -202,10 +202,10 @@ class Replies:
 
     async def _halt_elsewhere(self, session: Session) -> None:
         """Tell the replica that writes the answer to stop; if it is dead, close the answer when its lease is over."""
-        entry = turn.halt_entry(session.id, session.answer_id or "")
-        await self._publish(await self._storage.append(entry))
+        halted = session.answer_id or ""
+        await self._publish(await self._storage.append(turn.halt_entry(session.id, halted)))
         deadline = time.monotonic() + LEASE + GRACE
-        while session.answer_id and time.monotonic() < deadline:
+        while session.answer_id == halted and time.monotonic() < deadline:
             await asyncio.sleep(0.1)
             session = await self.settle(await self._storage.get(session.id) or session)
 

@@ -112,8 +112,8 @@ class State:
         """What it would show of what came after a position."""
         running = (self.running, self.replaces, self.text) if self.running else None
         lines = [line for line in self.lines if line[0] > start]
-        whole = (self.superseded, self.name, self.staff, self.model, self.help) if not start else None
-        return lines, running, whole
+        whole = (self.superseded, self.name, self.staff) if not start else None
+        return lines, running, self.model, self.help, whole
 
 
 def metadata(event):

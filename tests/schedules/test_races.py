@@ -398,8 +398,8 @@ async def restored_or_told(keeper=Housekeeping, **parts):
 class Quietly(Sessions):
     """Deletes without telling those who are attached."""
 
-    async def delete(self, session):
-        await self._storage.delete(session.id)
+    async def _gone(self, session_id):
+        pass
 
 
 def test_who_comes_back_during_a_sweep_has_a_session_that_lives_or_is_told():
