@@ -129,13 +129,16 @@ def answer_twice() -> None:
     turn.owed, Reply.rest = owed_again, look_again
 
 
-def answer_without_the_lease() -> None:
-    acquire = RedisBackplane.acquire
+def answer_without_asking_the_others() -> None:
+    acquire, append = RedisBackplane.acquire, EncryptedStorage.append
 
     async def acquire_anyway(self: Any, session_id: str, answer_id: str) -> Any:
         return await acquire(self, session_id, answer_id) or Grant.SURE
 
-    RedisBackplane.acquire = acquire_anyway
+    async def unseen(self: Any, entry: Any, change: Any = None, *, fence: int | None = None) -> Any:
+        return await append(self, entry, change, fence=None if change and change.takes_turn else fence)
+
+    RedisBackplane.acquire, EncryptedStorage.append = acquire_anyway, unseen
 
 
 def overlook_what_is_missing() -> None:
@@ -161,7 +164,7 @@ MUTANTS = {
         (store_answers_tidied, "cuts", ("wrong answer",)),
         (resume_too_late, "cuts", ("gap", "not told")),
         (answer_twice, "cuts", ("second answer", "model asked twice")),
-        (answer_without_the_lease, "messages_lost", ("second answer", "model asked twice", "wrong end")),
+        (answer_without_asking_the_others, "messages_lost", ("second answer", "model asked twice", "wrong end")),
         (overlook_what_is_missing, "messages_lost", ("not told", "gap", "broke off")),
         (leave_dead_turns_open, "answers_taken_over", ("broke off", "told too late")),
     )

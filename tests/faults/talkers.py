@@ -92,6 +92,7 @@ class Device:
         try:
             async for event in self.chat.events():
                 self._heard(event)
+            self._note(INFO, "ended", text="no more events")
         except Exception as error:  # noqa: BLE001 - whatever it is, a client must not end
             self._note(INFO, "ended", text="".join(traceback.format_exception(error)))
 
