@@ -222,9 +222,11 @@ test("code is coloured once it is complete", async () => {
   expect(code.textContent).toBe("if 1:\n");
 });
 
-test("of a long text only what is in sight has to be laid out", () => {
-  expect(render(["short\n\n".repeat(5)]).className).toBe("");
-  expect(render(["long\n\n".repeat(50)]).className).toBe("long");
+test("of a long list only what is in sight has to be laid out", () => {
+  const big = (text: string): number => render([text]).querySelectorAll(".big").length;
+  expect(big("- item\n".repeat(30))).toBe(0);
+  expect(big("- item\n".repeat(60))).toBe(1);
+  expect(big("- item\n".repeat(6_000) + "\nend")).toBeGreaterThan(20);
 });
 
 test("long works take turns and leave time between", () => {

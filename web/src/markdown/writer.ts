@@ -8,8 +8,8 @@ import type { Slices } from "./slices";
 const STEP = 1_000;
 /** Code longer than this keeps one colour. */
 const COLOURED = 16_000;
-/** With more blocks than this, those out of sight are not laid out. */
-const MANY = 40;
+/** A block of more elements than this is not laid out while it is out of sight. */
+const BIG = 40;
 
 export interface Words {
   image: ImageLabel;
@@ -60,6 +60,7 @@ export class Writer {
     const nodes = sanitize(html);
     for (const pre of nodes.querySelectorAll("pre")) this.frame(pre, final);
     for (const list of nodes.querySelectorAll("ol")) makeRoom(list);
+    if (final) for (const block of nodes.children) block.classList.toggle("big", block.querySelectorAll("*").length > BIG);
     const added = [...nodes.childNodes];
     const before = this.target.lastElementChild;
     const first = nodes.firstElementChild;
@@ -68,7 +69,6 @@ export class Writer {
       first.remove();
     }
     this.target.append(nodes);
-    if (this.target.childElementCount > MANY) this.target.classList.add("long");
     return added;
   }
 

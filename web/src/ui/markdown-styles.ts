@@ -3,10 +3,10 @@ import { css } from "lit";
 export const markdownStyles = css`
   .text > * {
     margin: 0 0 0.85em;
-    contain-intrinsic-block-size: auto 12rem;
   }
-  .text.long > :not(:last-child) {
+  .text > .big {
     content-visibility: auto;
+    contain-intrinsic-block-size: auto 60rem;
   }
   .text > :last-child {
     margin-bottom: 0;
