@@ -4,7 +4,8 @@ import { Chat } from "../src/chat/chat";
 import { MemoryStore } from "../src/storage";
 import { randomFrom, Server } from "./server";
 
-/** Many histories of one conversation over a bad network. What holds at every moment is checked after every step. */
+/** Many histories of one conversation over a bad network. What holds at every moment is checked after every step.
+ *  VITE_ROUNDS=400 makes a longer run. */
 
 beforeEach(() => void vi.useFakeTimers({ now: 1_800_000_000_000 }));
 afterEach(() => void vi.useRealTimers());
