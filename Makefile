@@ -48,8 +48,9 @@ faults: dev ## processes, disks, lines and stores that fail while people talk; S
 	$(PYTEST) -q tests/faults/test_checker.py $(wildcard tests/*/test_faults.py tests/*/test_durability.py)
 	PYTHONPATH=tools $(VENV)/python -m tests.faults $(if $(SEED),--seed $(SEED)) $(ARGS)
 
-schedules: dev ## many interleavings of concurrent code
-	$(PYTEST) $$(grep -rl --include='test_*.py' detangle tests)
+schedules: dev ## ten thousand interleavings of two replicas, and every planted defect; ARGS="--keep" publishes the table
+	$(PYTEST) -q tests/schedules/test_races.py
+	$(VENV)/python -m tests.schedules $(ARGS)
 
 conformance: dev ## the WebSocket cases of the Autobahn test suite
 	$(PYTEST) tests/conformance
