@@ -102,7 +102,7 @@ async def mutants_found(seed: str, tell: Callable[[str], None]) -> dict[str, boo
     found = {}
     for name, mutant in MUTANTS.items():
         tell(f"planted defect: {name}")
-        outcome = await carried_out(STEPS[mutant.step], seed, replace(SHORT, patience=10), mutant=name)
+        outcome = await carried_out(STEPS[mutant.step], seed, replace(SHORT, patience=10, bus=150), mutant=name)
         found[name] = any(problem.startswith(mutant.kinds) for problem in outcome.problems)
     return found
 

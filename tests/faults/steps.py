@@ -47,8 +47,8 @@ class Amounts:
 
 
 FULL = Amounts(
-    talkers=20, acknowledged=10_000, kills=54, cuts=1_000, bytes=2_000, outage=30, half_open=True, largest=1 << 20,
-    patience=120, spread=12, replica_kills=15, stopped=60, bus=1_000, store_cuts=60, everything=120, sockets=300,
+    talkers=20, acknowledged=10_000, kills=50, cuts=1_000, bytes=2_000, outage=30, half_open=True, largest=1 << 20,
+    patience=120, spread=12, replica_kills=12, stopped=60, bus=1_000, store_cuts=60, everything=100, sockets=300,
     answers=50,
 )  # fmt: skip
 SHORT = Amounts(
