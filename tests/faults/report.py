@@ -47,18 +47,29 @@ A campaign that finds nothing proves something only if it would find something. 
 through the short form of a step; the checks have to find it.
 
 | Defect | Found |
-| --- | --- |
-"""
+| --- | --- |"""
 
 
 def report(outcomes: Sequence[Outcome], mutants: Mapping[str, bool], seed: str) -> str:
     minutes = round(sum(outcome.seconds for outcome in outcomes) / 60)
-    parts = [HEAD.format(minutes=minutes), "\n## A run\n\n", versions(seed), "\n\n"]
+    parts = [HEAD.format(minutes=minutes), "\n## A run\n\n", versions(seed), "\n\n", overview(outcomes)]
     parts += [section(outcome) for outcome in outcomes]
     if mutants:
-        parts.append(PLANTED)
-        parts += [f"| {name.replace('_', ' ')} | {'yes' if found else '**no**'} |\n" for name, found in mutants.items()]
+        rows = [f"| {name.replace('_', ' ')} | {'yes' if found else '**no**'} |" for name, found in mutants.items()]
+        parts.append("\n".join([PLANTED, *rows, ""]))
     return "".join(parts)
+
+
+def overview(outcomes: Sequence[Outcome]) -> str:
+    rows = [
+        f"| {outcome.step.title} | {', '.join(outcome.step.cases.split())} | {verdict(outcome)} | {outcome.seconds:.0f} s |"
+        for outcome in outcomes
+    ]
+    return "\n".join(["| Step | Cases | Violations | Time |", "| --- | --- | --: | --: |", *rows, "", ""])
+
+
+def verdict(outcome: Outcome) -> str:
+    return "not run" if outcome.skipped else str(len(outcome.problems))
 
 
 def versions(seed: str) -> str:
@@ -93,12 +104,11 @@ def installed(package: str) -> str:
 
 
 def section(outcome: Outcome) -> str:
-    title = f"### {outcome.step.title} ({', '.join(outcome.step.cases.split())})\n\n{outcome.step.about}\n\n"
+    """What a step did, and its figures."""
+    lines = [f"### {outcome.step.title}", "", outcome.step.about, ""]
     if outcome.skipped:
-        return f"{title}Not run: {outcome.skipped}.\n\n"
-    rows = "".join(f"| {name} | {value} |\n" for name, value in outcome.figures.items())
-    table = (
-        f"| | |\n| --- | --: |\n{rows}| violations | {len(outcome.problems)} |\n| time | {outcome.seconds:.0f} s |\n\n"
-    )
-    problems = "".join(f"- {problem}\n" for problem in outcome.problems[:20])
-    return title + table + (problems + "\n" if problems else "")
+        return "\n".join([*lines, f"Not run: {outcome.skipped}.", "", ""])
+    rows = [f"| {name} | {value} |" for name, value in outcome.figures.items()]
+    lines += ["| Figure | Value |", "| --- | --: |", *rows, f"| violations | {len(outcome.problems)} |", ""]
+    lines += [f"- {' '.join(problem.split())[:300]}" for problem in outcome.problems[:20]]
+    return "\n".join([*lines, ""] if outcome.problems else lines) + "\n"
