@@ -62,8 +62,8 @@ def report(outcomes: Sequence[Outcome], mutants: Mapping[str, bool], seed: str) 
 
 def overview(outcomes: Sequence[Outcome]) -> str:
     rows = [
-        f"| {outcome.step.title} | {', '.join(outcome.step.cases.split())} | {verdict(outcome)} | {outcome.seconds:.0f} s |"
-        for outcome in outcomes
+        f"| {step.title} | {', '.join(step.cases.split())} | {verdict(outcome)} | {outcome.seconds:.0f} s |"
+        for step, outcome in ((outcome.step, outcome) for outcome in outcomes)
     ]
     return "\n".join(["| Step | Cases | Violations | Time |", "| --- | --- | --: | --: |", *rows, "", ""])
 
