@@ -65,7 +65,7 @@ def test_a_placeholder_is_found_behind_base64(value: str) -> None:
 
 
 ROOT = Path(__file__).parent.parent
-DEPLOYED = re.compile(r"(?:^|/)(?:[^/]*\.(?:ya?ml|env|toml|conf)|\.env[^/]*|[Dd]ockerfile[^/]*|Makefile)$")
+DEPLOYED = re.compile(r"^(?!tests/)(?:.*/)?(?:[^/]*\.(?:ya?ml|env|toml|conf)|\.env[^/]*|[Dd]ockerfile[^/]*|Makefile)$")
 
 
 def check_no_secret(folder: Path, files: list[str]) -> None:
