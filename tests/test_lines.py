@@ -234,7 +234,7 @@ async def test_an_answer_that_nobody_takes_is_dropped(live, monkeypatch, downloa
 
 
 async def test_an_answer_that_is_taken_slowly_is_given_whole(live, monkeypatch, download):
-    monkeypatch.setattr(lines, "WRITE_DEADLINE", 2.0)
+    monkeypatch.setattr(lines, "WRITE_DEADLINE", 4.0)
     async with connection(live, room=1 << 16) as raw:
         raw.write(download)
         await raw.response()
