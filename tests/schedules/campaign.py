@@ -310,6 +310,7 @@ def page(campaign: Campaign, seed: int) -> str:
         totals=totals,
         repeated=repeated,
         defects=len(campaign.searches),
+        found=sum(1 for search in campaign.searches if search.number),
         scenarios="\n".join(scenario_lines(campaign.rows)),
         searches="\n".join(search_lines(campaign.searches)),
         problems="".join([f"\n- {problem}" for problem in campaign.problems]) or " none.",
@@ -317,11 +318,13 @@ def page(campaign: Campaign, seed: int) -> str:
 
 
 def scenario_lines(rows: list[Row]) -> Iterator[str]:
+    """A line a scenario; its schedules on each bus, the other figures over both."""
     for scenario in SCENARIOS:
         cases, about = described(scenario)
-        for row in [row for row in rows if row.scenario == scenario]:
-            figures = " | ".join([f"{figure:,}" for figure in row[2:]])
-            yield f"| {cases} | {about} | {row.bus} | {figures} |"
+        of_one = {row.bus: row for row in rows if row.scenario == scenario}
+        schedules = [f"{of_one[bus].schedules:,}" if bus in of_one else "" for bus in SKIES]
+        sums = [f"{sum(row[place] for row in of_one.values()):,}" for place in range(3, 6)]
+        yield " | ".join([f"| {cases}", about, *schedules, *sums]) + " |"
 
 
 def described(scenario: str) -> tuple[str, str]:
@@ -340,11 +343,11 @@ def search_lines(searches: list[Search]) -> Iterator[str]:
 TEXT = """# Schedules
 
 Two replicas of the shipped application talk to simulated sockets in one process, under a deterministic scheduler with
-simulated time ([detangle](https://pypi.org/project/detangle/)). Each call to the store, to the bus and to the model
+simulated time (detangle). Each call to the store, to the bus and to the model
 takes explored time before and after it has happened; events between replicas come late, doubled, reordered or not at
 all; lines are cut, tasks are cancelled, replicas die, stand still and leave. The bus is the shipped one in memory, or
 the shipped backplane for Redis, whose connections run over a simulated network to the engine of
-[fakeredis](https://pypi.org/project/fakeredis/). The store is the one in memory behind the shipped encryption: what the
+fakeredis. The store is the one in memory behind the shipped encryption: what the
 other stores do is held to the same contract by their own tests.
 
 After each step it is looked at whether a promise was broken: each socket's positions follow on each other; what was
@@ -365,17 +368,18 @@ The campaign writes this page. A short form of it runs in `make test`.
 
 `{command}`, seed {seed}, {when}, {minutes:.1f} minutes on {machine}.
 
-**{totals[0]:,} schedules, {totals[1]:,} of them different interleavings of the tasks, {totals[2]:,} of them different
-histories as seen from outside; {totals[3]:,} violations.** {repeated:,} schedules ran twice and repeated themselves.
-Of {defects} planted defects, each on its own, the table says in which schedule it was found. Problems:{problems}
+**{totals[0]:,} schedules: {totals[1]:,} different interleavings of the tasks, {totals[2]:,} different histories as
+seen from outside, {totals[3]:,} violations.** {repeated:,} schedules ran twice, to see that they repeat themselves. Of
+{defects} planted defects, {found} were found. Problems:{problems}
 
-| Case | Scenario | Bus | Schedules | Interleavings | Histories | Violations |
-| --- | --- | --- | --: | --: | --: | --: |
+| Case | Scenario | In memory | Redis | Interleavings | Histories | Violations |
+| --- | --- | --: | --: | --: | --: | --: |
 {scenarios}
 
 ## Planted defects
 
-Each is a change of the shipped code that the tests keep and switch on; the last ones are defects that were found here.
+Each is a change of the shipped code that the tests keep and switch on, on its own; the number is that of the first
+schedule that showed it. The last ones are defects that were found here.
 
 | Defect | Found by | In schedule |
 | --- | --- | --: |
