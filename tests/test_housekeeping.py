@@ -86,11 +86,12 @@ async def memory_comes_back(here: World, keeper: Housekeeping, count: int) -> No
         ear = await used(here, f"user {number}")
         await here.sessions.delete(await here.storage.get(ear.session_id))
     await keeper.sweep()
-    nothing_left(here)
+    await nothing_left(here)
 
 
-def nothing_left(here: World) -> None:
+async def nothing_left(here: World) -> None:
     """All registries are empty, those of who has left when that is long enough ago."""
+    await here.quiet()
     assert len(here.hub) == len(here.replies) == len(here.tasks) == len(here.hub._opening) == 0
     assert here.backplane._listening == set()
     assert here.backplane._bus.known == here.backplane._bus.answers == here.backplane._bus.leases == {}
@@ -109,16 +110,17 @@ async def test_a_thousand_sessions_made_and_ended_leave_memory_as_it_was():
             await used(here, f"user {number}")
         assert len(here.hub) == 1000
         await keeper.sweep()
-        nothing_left(here)
+        await nothing_left(here)
         gc.collect()
         tracemalloc.start()
-        await memory_comes_back(here, keeper, 200)
-        before = tracemalloc.get_traced_memory()[0]
-        await memory_comes_back(here, keeper, 200)
-        gc.collect()
-        grown = tracemalloc.get_traced_memory()[0] - before
-        tracemalloc.stop()
-        assert grown < 400_000
+        try:
+            await memory_comes_back(here, keeper, 200)
+            before = tracemalloc.get_traced_memory()[0]
+            await memory_comes_back(here, keeper, 200)
+            gc.collect()
+            assert tracemalloc.get_traced_memory()[0] - before < 400_000
+        finally:
+            tracemalloc.stop()
 
 
 class Forgetful(Housekeeping):

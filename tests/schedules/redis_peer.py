@@ -27,6 +27,7 @@ class Peer:
     the longest way of a packet, ``young`` says that it has just begun."""
 
     beacon = Timing().beacon
+    ends = ("dies", "leaves")
 
     def __init__(self, *, drop=0.0, longest=0.03, slow=0.05, young=False):
         self.drop, self.longest, self.slow, self.young = drop, longest, slow, young

@@ -475,7 +475,7 @@ async def anything_at_once(sky=memory):
         here.tolerates("CONFLICT")  # a regenerate before there is anything to answer
         first = await here.enter(0)
         everyone = [first, *[await here.enter(1, session_id=first.session_id) for _ in range(2)]]
-        end = detangle.choice((None, None, "dies", "leaves", "stands still"))
+        end = detangle.choice((None, None, *here.air.ends))
         for _ in range(detangle.randint(3, 8)):
             await a_while(0.6)
             one = detangle.choice(everyone)

@@ -163,6 +163,8 @@ class Air:
     (unless ``ordered``); every ``beacon`` s each replica is told how far its sessions have come. Of the calls to any
     part, the share ``slow`` takes much longer than the others."""
 
+    ends = ("dies", "leaves", "stands still")
+
     def __init__(self, *, drop=0.0, double=0.0, ordered=True, longest=HOP, slow=0.05, beacon=2.0):
         self.bus = MemoryBus()
         self.drop, self.double, self.ordered, self.longest, self.beacon = drop, double, ordered, longest, beacon

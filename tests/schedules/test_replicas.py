@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from tests.schedules.campaign import PAGE, described
 from tests.schedules.exploring import found, replayed, runs
 from tests.schedules.mutants import MUTANTS
 from tests.schedules.scenarios import SCENARIOS, SKIES
@@ -174,6 +175,13 @@ def test_a_failed_schedule_can_be_had_again():
         again = replayed("memory", mutant.scenario, run.token)
     assert (again.history, again.failure) == (run.history, run.failure)
     assert replayed("memory", mutant.scenario, run.token).failure == ""
+
+
+def test_the_page_has_every_scenario_and_every_defect():
+    text = PAGE.read_text()
+    assert [name for name in SCENARIOS if f"| {described(name)[1]} |" not in text] == []
+    assert [defect for defect in MUTANTS if f"| {defect} |" not in text] == []
+    assert "Problems: none." in text
 
 
 def test_no_scenario_is_left_out():

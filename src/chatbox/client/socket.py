@@ -47,7 +47,10 @@ class Socket:
 
     async def receive(self) -> Frame:
         """The next frame. Raises what ``endings.of_close`` makes of the end."""
-        message = await self._line.receive()
+        try:
+            message = await self._line.receive()
+        except (aiohttp.ClientError, OSError):  # a ping that can't be answered any more
+            raise of_close(None) from None
         if message.type is aiohttp.WSMsgType.TEXT:
             return decode(message.data)
         if message.type is aiohttp.WSMsgType.BINARY:
