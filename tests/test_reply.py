@@ -11,11 +11,11 @@ from msgspec.structs import replace
 from chatbox import draft
 from chatbox.backplane.memory import MemoryBackplane, MemoryBus
 from chatbox.draft import Draft, ReplyLimits
+from chatbox.entries import system_entry
 from chatbox.errors import Fenced, ProviderBusy, ProviderRefused, ProviderTimeout, ProviderUnreachable, StorageCorrupt
 from chatbox.llm.base import End, File, Piece, Usage
 from chatbox.protocol import SelectModel
 from chatbox.session import RESPONSE_TIMES, Change, Finish, Kind
-from chatbox.sessions import system_entry
 from chatbox.storage.memory import MemoryStorage
 from chatbox.turn import ENDED, turn_entry
 from tests.mutants import found

@@ -13,6 +13,7 @@ from chatbox.allowance import FRAMES, Allowance
 from chatbox.backplane.base import Backplane, Pool, Quotas, Window
 from chatbox.backplane.memory import MemoryBackplane, MemoryQuotas
 from chatbox.chat import Asked, Caller, Chat
+from chatbox.commits import Commits
 from chatbox.draft import ReplyLimits
 from chatbox.errors import StorageBusy
 from chatbox.hub import Hub, Position
@@ -27,6 +28,7 @@ from chatbox.storage.base import Storage
 from chatbox.storage.encrypted import EncryptedStorage
 from chatbox.storage.memory import MemoryStorage
 from chatbox.storage.sqlite import SqliteStorage
+from chatbox.takeovers import Takeovers
 from chatbox.tasks import Tasks
 from tests.storage.values import ring
 
@@ -261,6 +263,7 @@ class World:
         replies: type[Replies] = Replies,
         chat: type[Chat] = Chat,
         sessions: type[Sessions] = Sessions,
+        commits: type[Commits] = Commits,
     ) -> None:
         self.storage = storage
         self.metrics = Metrics()
@@ -283,6 +286,8 @@ class World:
             reconnect_timeout=reconnect_timeout,
         )
         self.allowance = Allowance(storage, self.quotas, self.metrics, answers=answers, tokens=tokens)
+        committing = commits(storage, self.backplane, self.hub)
+        self.takeovers = Takeovers(storage, committing, self.replies, self.metrics)
         self.chat = chat(
             storage,
             self.backplane,
@@ -291,6 +296,7 @@ class World:
             self.replies,
             self.sessions,
             self.allowance,
+            committing,
             self.tasks,
             models=tuple(Model(name, name.title()) for name in offered),
         )

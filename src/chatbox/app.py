@@ -23,6 +23,7 @@ from chatbox.auth import Authenticator, Origins
 from chatbox.backplane import open_backplane
 from chatbox.backplane.base import Backplane, Pool, Quotas, Window
 from chatbox.chat import Chat
+from chatbox.commits import Commits
 from chatbox.config import Config
 from chatbox.connection import ChatSocket
 from chatbox.connections import SOCKETS, Connections
@@ -43,6 +44,7 @@ from chatbox.storage.base import CellStorage
 from chatbox.storage.encrypted import EncryptedStorage
 from chatbox.storage.rotate import rotate
 from chatbox.storage.timed import TimedStorage
+from chatbox.takeovers import Takeovers
 from chatbox.tasks import Tasks
 
 log = structlog.get_logger(component="app")
@@ -78,16 +80,7 @@ class App:
         self.origins = Origins(config.allowed_origins, config.development)
         self.connections = Connections(config.max_connections, self.quotas, self.metrics)
         self.hub = Hub(self.storage, self.backplane, self.tasks)
-        self.replies = Replies(
-            self.storage,
-            self.backplane,
-            self.quotas,
-            self.hub,
-            self.providers,
-            _reply_limits(config),
-            self.metrics,
-            self.tasks,
-        )
+        self.replies = self._build_replies()
         self.sessions = Sessions(
             self.storage,
             self.backplane,
@@ -97,7 +90,9 @@ class App:
             self.metrics,
             reconnect_timeout=config.reconnect_timeout,
         )
-        self.chat = self._build_chat()
+        commits = Commits(self.storage, self.backplane, self.hub)
+        self.chat = self._build_chat(commits)
+        self.takeovers = Takeovers(self.storage, commits, self.replies, self.metrics)
         self.conversations = Conversations(self.storage)
         self.health = Health(self.storage, self.backplane, self.providers, self.connections)
         self.housekeeping = Housekeeping(self.storage, self.hub, self.sessions, self.replies, _periods(config))
@@ -158,7 +153,19 @@ class App:
         else:
             log.info("keys rotated; the older ones may go", key=keyring.current, renewed=renewed)
 
-    def _build_chat(self) -> Chat:
+    def _build_replies(self) -> Replies:
+        return Replies(
+            self.storage,
+            self.backplane,
+            self.quotas,
+            self.hub,
+            self.providers,
+            _reply_limits(self.config),
+            self.metrics,
+            self.tasks,
+        )
+
+    def _build_chat(self, commits: Commits) -> Chat:
         config = self.config
         allowance = Allowance(
             self.storage,
@@ -175,6 +182,7 @@ class App:
             self.replies,
             self.sessions,
             allowance,
+            commits,
             self.tasks,
             models=tuple(Model(settings.id, settings.name) for settings in config.providers),
         )

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import assert_never
 
 import msgspec
 
 from chatbox import protocol
 from chatbox.allowance import Allowance
-from chatbox.backplane.base import Backplane, Joined, Quotas, Signal, Stored
+from chatbox.backplane.base import Backplane, Joined, Quotas, Signal
+from chatbox.commits import Commits, acknowledge_nothing
+from chatbox.entries import system_entry
 from chatbox.errors import Conflict, Fenced, NotFound, TooMany
 from chatbox.hub import Hub, Position, Refused, Replay
 from chatbox.protocol import (
@@ -34,15 +38,13 @@ from chatbox.protocol import (
 from chatbox.reply import Replies
 from chatbox.room import Listener
 from chatbox.session import Change, Entry, Help, Kind, Principal, Sender, Session, name_from, now_ms
-from chatbox.sessions import LISTENERS, Sessions, system_entry
-from chatbox.storage.base import Appended, Storage
+from chatbox.sessions import LISTENERS, Sessions
+from chatbox.storage.base import AI, Storage
 from chatbox.tasks import Tasks
 from chatbox.turn import asks
 
 RECENT = 500
 END = 1 << 40
-NEVER = -1
-"""A fence that no session has: an append that shows it only finds out whether its message_id is there."""
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -76,6 +78,7 @@ class Chat:
         replies: Replies,
         sessions: Sessions,
         allowance: Allowance,
+        commits: Commits,
         tasks: Tasks,
         *,
         models: tuple[Model, ...],
@@ -87,6 +90,7 @@ class Chat:
         self._replies = replies
         self._sessions = sessions
         self._allowance = allowance
+        self._commits = commits
         self._tasks = tasks
         self._models = models
 
@@ -207,28 +211,41 @@ class Chat:
         if not any(asks(entry) for entry in entries):
             raise Conflict("There is no message to answer again.")
         entry = system_entry(caller.session_id, Kind.REGENERATE, command.message_id, {})
-        await self._ask(caller, entry, Change(active=True))
+        try:
+            await self._ask(caller, entry, Change(active=True, by=AI))
+        except Fenced:
+            raise Conflict("A member of staff has this conversation now.") from None
 
     async def _ask(self, caller: Caller, entry: Entry, change: Change) -> None:
-        """Store what wants an answer, and see that it comes."""
+        """Store what wants an answer, and see that it comes: from the AI, unless staff have the session."""
         try:
-            await self._allowance.tokens(caller.user_id)
-            async with self._allowance.answer(caller.user_id, caller.session_id):
+            async with self._answer(caller):
                 await self._allowance.frame(caller.user_id)
-                stored = await self._commit(caller, entry, change)
-                if stored.fresh:
+                stored = await self._commits.commit(caller.listener, entry, change)
+                if stored.fresh and stored.session.assisting_admin_id is None:
                     self._replies.wake(stored.session)
         except TooMany:
-            if not await self._repeated(caller, entry):
+            if not await self._commits.repeated(caller.listener, entry):
                 raise
+
+    @asynccontextmanager
+    async def _answer(self, caller: Caller) -> AsyncIterator[None]:
+        """What an answer needs, if the AI gives it. Raises ``TooMany``."""
+        room = self._hub.room(caller.session_id)
+        if room and room.owing.assisted:
+            yield
+            return
+        await self._allowance.tokens(caller.user_id)
+        async with self._allowance.answer(caller.user_id, caller.session_id):
+            yield
 
     async def _stop(self, caller: Caller, command: Stop) -> None:
         running = self._running(caller.session_id)
         if running is None or command.target not in (None, running):
-            self._acknowledge_nothing(caller, command)
+            acknowledge_nothing(caller.listener, caller.session_id, command.message_id)
             return
         entry = system_entry(caller.session_id, Kind.STOP, command.message_id, {"target": running})
-        await self._commit(caller, entry, Change())
+        await self._commits.commit(caller.listener, entry, Change())
 
     def _running(self, session_id: str) -> str | None:
         """The running answer, whichever replica writes it; "" while its turn is being taken here."""
@@ -240,70 +257,24 @@ class Chat:
         self._check_model(command.model_id)
         metadata = {"event": "model_changed", "model_id": command.model_id}
         entry = system_entry(caller.session_id, Kind.NOTIFICATION, command.message_id, metadata)
-        await self._commit(caller, entry, Change(model_id=command.model_id))
+        await self._commits.commit(caller.listener, entry, Change(model_id=command.model_id))
 
     async def _help(self, caller: Caller, command: AskHelp | CancelHelp) -> None:
-        """Ask for a person, or take that back. Asking again changes nothing: it is acknowledged and not stored."""
+        """Ask for a person, or take that back. What changes nothing is acknowledged and not stored: asking again, or
+        anything while a person is there."""
         state = Help.ASKED if isinstance(command, AskHelp) else Help.NONE
         metadata = {"event": "help_state", "state": str(state)}
         entry = system_entry(caller.session_id, Kind.NOTIFICATION, command.message_id, metadata)
         if isinstance(command, AskHelp):
             entry = msgspec.structs.replace(entry, content=command.content)
         session = await self._sessions.own(caller.principal, caller.session_id)
-        if (state is Help.NONE) == (session.help_state is Help.NONE):
-            if not await self._repeated(caller, entry):
-                self._acknowledge_nothing(caller, command)
+        if session.assisting_admin_id or (state is Help.NONE) == (session.help_state is Help.NONE):
+            if not await self._commits.repeated(caller.listener, entry):
+                acknowledge_nothing(caller.listener, caller.session_id, command.message_id)
             return
         await self._allowance.frame(caller.user_id)
-        await self._commit(caller, entry, Change(help_state=state, active=True))
+        await self._commits.commit(caller.listener, entry, Change(help_state=state, active=True))
 
     def _check_model(self, model_id: str | None) -> None:
         if model_id is not None and all(model.id != model_id for model in self._models):
             raise NotFound("The model does not exist.")
-
-    async def _commit(self, caller: Caller, entry: Entry, change: Change, fence: int | None = None) -> Appended:
-        """Commit a socket's frame; its ack goes out in the entry's place, or again when it is a repeat."""
-        room, sending = self._hub.room(entry.session_id), caller.listener.sending
-        if room and room.answer and room.answer.turn.answer_id == entry.message_id:
-            raise Conflict("The running answer has this message_id.")
-        sending.add(entry.message_id)
-        try:
-            stored = await self._storage.append(entry, change, fence=fence)
-        except BaseException:
-            sending.discard(entry.message_id)
-            raise
-        if room:
-            room.named = bool(stored.session.name)
-        if stored.fresh:
-            await self._backplane.publish(entry.session_id, Stored(stored.entry))
-        elif entry.message_id in sending:
-            self._acknowledge_again(caller.listener, entry, stored.entry)
-        return stored
-
-    async def _repeated(self, caller: Caller, entry: Entry) -> bool:
-        """Whether the frame is in the log already; then it is acknowledged again."""
-        try:
-            await self._commit(caller, entry, Change(), fence=NEVER)
-        except Fenced:
-            return False
-        return True
-
-    def _acknowledge_again(self, listener: Listener, entry: Entry, first: Entry) -> None:
-        """The first one counts. If its place in the log is still to come here, the ack comes with it."""
-        if _said(first) != _said(entry):
-            listener.sending.discard(entry.message_id)
-            raise Conflict("Another message has this message_id.")
-        room = self._hub.room(entry.session_id)
-        if room and first.index <= room.index:
-            room.acknowledge_again(listener, first)
-
-    @staticmethod
-    def _acknowledge_nothing(caller: Caller, command: Command) -> None:
-        """What changes nothing is not stored; its sender need not send it again."""
-        listener = caller.listener
-        listener.send(protocol.ack(caller.session_id, command.message_id, listener.position))
-
-
-def _said(entry: Entry) -> tuple[object, ...]:
-    """What makes two frames with one id the same message."""
-    return entry.kind, entry.content, entry.file_id, entry.metadata if entry.kind is Kind.NOTIFICATION else None

@@ -83,7 +83,7 @@ class Housekeeping:
     def _neglected(self, room: Room) -> bool:
         """Whether somebody else writes the room's answer, or nobody; or a question has waited too long for its turn."""
         asked_at = room.owing.asked_at
-        late = asked_at is not None and time.monotonic() - asked_at > WATCH
+        late = asked_at is not None and not room.owing.assisted and time.monotonic() - asked_at > WATCH
         return self._replies.running(room.session_id) is None and (late or room.owing.open_answer is not None)
 
     async def _see_to(self, room: Room) -> None:

@@ -161,8 +161,10 @@ class Replies:
 
     async def look(self, session: Session) -> None:
         """Answer what another process left unanswered."""
-        if turn.owed(await self._storage.read(session.id, before=END, limit=NEWEST)):
-            self.wake(session)
+        if session.assisting_admin_id is None:
+            newest = await self._storage.read(session.id, before=END, limit=NEWEST)
+            if turn.owed(newest):
+                self.wake(session)
 
     async def halt(self, session_id: str) -> None:
         """End the running answer, whichever replica writes it, and begin no other one; returns when it is stored.
@@ -274,8 +276,8 @@ class Replies:
             wait = min(wait * 2, MAX_WAIT)
 
     async def _try_turn(self, reply: Reply, entry: Entry) -> Taken | None:
-        """Take the turn under the session's lease, which is kept if that is done. Raises ``Fenced`` while there is
-        another turn."""
+        """Take the turn under the session's lease, which is kept if that is done. None: no answer is owed, or staff
+        have the session. Raises ``Fenced`` while there is another turn."""
         session_id, answer_id, taken = reply.session_id, entry.metadata["answer_id"], None
         await self._hub.open(session_id)
         grant = await self._backplane.acquire(session_id, answer_id)
@@ -284,7 +286,8 @@ class Replies:
         try:
             taken = await self._append_turn(session_id, entry, reply.fence)
         except Fenced:
-            reply.fence = await self._fence(session_id)
+            if await self._assisted(reply):
+                return None
             if grant is Grant.SURE:
                 await self._settlement.close(session_id, answer_id)
             raise
@@ -293,11 +296,13 @@ class Replies:
                 await self._backplane.finish(session_id, answer_id)
         return taken
 
-    async def _fence(self, session_id: str) -> int:
-        session = await self._storage.get(session_id)
+    async def _assisted(self, reply: Reply) -> bool:
+        """Whether staff have the session, as it is now; its fence is noted."""
+        session = await self._storage.get(reply.session_id)
         if session is None:
             raise NotFound("The session does not exist.")
-        return session.fence
+        reply.fence = session.fence
+        return session.assisting_admin_id is not None
 
     async def _append_turn(self, session_id: str, entry: Entry, fence: int) -> Taken | None:
         """Append the turn's entry, if an answer is owed or an attempt that failed has appended it after all. The fence

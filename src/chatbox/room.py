@@ -10,6 +10,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from typing import ClassVar
 
 from chatbox import protocol
 from chatbox.backplane.base import Behind, Event, Joined, Piece, Removed, Running, Signal, Stored, Turn
@@ -26,7 +27,7 @@ class Listener(ABC):
 
     ``sending`` holds the message_ids of this socket's frames on their way to the log: when such an entry comes by, this
     socket gets its ack in the entry's place. ``client`` names the tab, "" where that is not known; ``joined`` is when
-    the socket came to its session (Unix ns).
+    the socket came to its session (Unix ns). ``sees`` are the kinds of entries that it gets.
     """
 
     id: str
@@ -35,6 +36,7 @@ class Listener(ABC):
     session_id: str
     position: int
     sending: set[str]
+    sees: ClassVar[frozenset[Kind]] = VISIBLE
 
     @abstractmethod
     def send(self, frame: Frame, piece: Piece | None = None) -> None:
@@ -86,6 +88,7 @@ class Room:
         self.index, self.position = session.last_index, session.seq
         self.named = bool(session.name)
         self.owing.open_answer = session.answer_id
+        self.owing.assisted = session.assisting_admin_id is not None
 
     def receive(self, event: Event) -> None:
         match event:
@@ -142,7 +145,7 @@ class Room:
                     pieces.append(event)
                 case Turn() if not shown:
                     listener.send(protocol.loading(self.session_id, event.answer_id, event.replaces))
-                case Entry() if event.kind in VISIBLE:
+                case Entry() if event.kind in listener.sees:
                     self._give_merged(listener, pieces)
                     self._give(listener, event)
                     pieces.clear()
@@ -230,7 +233,7 @@ class Room:
         for listener in list(self.listeners.values()):
             if entry.message_id in listener.sending:
                 self._acknowledge(listener, entry)
-            elif entry.kind in VISIBLE:
+            elif entry.kind in listener.sees:
                 at, live = key = listener.position, listener.id in shown
                 frame = frames.get(key) or frames.setdefault(key, protocol.entry_frame(entry, at, live=live))
                 listener.send(frame)

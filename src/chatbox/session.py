@@ -39,10 +39,14 @@ class Kind(StrEnum):
     STOP = "stop"  # someone stopped the running answer
     REGENERATE = "regenerate"  # someone asked for another answer to the last message
     SHARE = "share"  # the share link was made or revoked
+    NOTE = "note"  # staff among themselves: never shown to the user or the model
 
 
-VISIBLE = frozenset(Kind) - {Kind.TURN, Kind.STOP, Kind.REGENERATE, Kind.SHARE}
+VISIBLE = frozenset(Kind) - {Kind.TURN, Kind.STOP, Kind.REGENERATE, Kind.SHARE, Kind.NOTE}
 """Kinds that participants get as frames."""
+
+STAFF_VISIBLE = VISIBLE | {Kind.NOTE}
+"""Kinds that staff get as frames."""
 
 MESSAGES = frozenset({Kind.USER_MESSAGE, Kind.AI_RESPONSE, Kind.FILE_UPLOAD, Kind.VOICE_MESSAGE})
 """Kinds that are part of the conversation: counted, exported, shared."""
@@ -85,6 +89,9 @@ class Change(msgspec.Struct, frozen=True, omit_defaults=True):
     stored encrypted.
     ``takes_turn`` raises the fence and makes ``answer_id`` the running answer; ``ends_turn`` clears it.
     ``supersedes`` is the message_id of an answer that this one replaces.
+    ``joins`` gives the session to a member of staff, by id, whose name is ``admin_name``; ``leaves`` gives it back to
+    the AI. ``by`` is who must have the session for the entry to be stored at all: a member of staff, by id, or the AI,
+    "".
     """
 
     name: str | None = None
@@ -100,6 +107,10 @@ class Change(msgspec.Struct, frozen=True, omit_defaults=True):
     response_ms: int | None = None
     tokens: int = 0
     context: dict[str, str] | None = None
+    joins: str | None = None
+    admin_name: str | None = None
+    leaves: bool = False
+    by: str | None = None
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -130,7 +141,10 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 class Session(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A conversation of one user. Times are Unix ms; ``duration_ms`` is the sum of the closed periods.
 
-    ``last_index`` is the newest entry's (0: none; such a session is in no list). ``fence`` rises with every turn.
+    ``last_index`` is the newest entry's (0: none; such a session is in no list). ``fence`` rises with every turn, and
+    when a member of staff takes the session. ``assisting_admin_id`` is who has it, None while the AI does;
+    ``assisted_since`` is when that began, in the entry ``assisted_index``, and ``staff_messages`` counts staff's words
+    since then.
     ``answer_id`` is the running answer, or one whose process died. ``opened_at`` is the start of the open period.
     ``context`` is what is known beside the log: the host page's context, and a provider's state under
     ``llm:<model id>``.
@@ -157,6 +171,9 @@ class Session(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     admin_assisted: bool = False
     assisting_admin_id: str | None = None
     assisting_admin_name: str | None = None
+    assisted_since: int | None = None
+    assisted_index: int = 0
+    staff_messages: int = 0
     share_token: str | None = None
     share_hash: str | None = None
     last_index: int = 0
@@ -182,6 +199,26 @@ class Session(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         return (self.duration_ms + max(0, open_for)) // 1000
 
 
+class Staff(msgspec.Struct, frozen=True):
+    """A member of staff."""
+
+    id: str
+    name: str
+
+
+class Takeover(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A member of staff had a session: from the entry ``index`` on, at ``start``, until ``end`` (Unix ms; None: still).
+    ``messages`` counts what staff said."""
+
+    session_id: str
+    user_id: str
+    admin_id: str
+    start: int
+    index: int
+    messages: int = 0
+    end: int | None = None
+
+
 class Principal(msgspec.Struct, frozen=True):
     """Who a token speaks for. ``expires`` and ``issued`` are Unix seconds."""
 
@@ -196,8 +233,16 @@ class Principal(msgspec.Struct, frozen=True):
     def is_staff(self) -> bool:
         return bool(self.roles & STAFF_ROLES)
 
+    @property
+    def staff(self) -> Staff:
+        """As the one who acts in a session."""
+        return Staff(self.user_id, self.name)
 
-STAFF_ROLES = frozenset({"admin", "chat_admin"})
+
+ADMIN = "admin"
+"""The role that may also revoke, export the audit log, and give back a colleague's session."""
+
+STAFF_ROLES = frozenset({ADMIN, "chat_admin"})
 
 
 def new_id() -> str:
@@ -232,10 +277,12 @@ def apply(session: Session, entry: Entry, change: Change) -> Session:
         model_id=change.model_id or session.model_id,
         share_token=share_token,
         share_hash=share_hash,
-        fence=session.fence + (change.takes_turn is not None),
+        fence=session.fence + (change.takes_turn is not None or change.joins is not None),
         answer_id=change.takes_turn or (None if change.ends_turn else session.answer_id),
         context=session.context if change.context is None else change.context,
     )
+    if change.joins or change.leaves or entry.sender is Sender.ADMIN:
+        new = assisted(new, entry, change)
     if change.help_state is not None:
         asked = session.help_requested or change.help_state is Help.ASKED
         new = msgspec.structs.replace(new, help_state=change.help_state, help_requested=asked)
@@ -245,6 +292,55 @@ def apply(session: Session, entry: Entry, change: Change) -> Session:
     if change.active is not None and change.active != session.is_active:
         new = opened(new, at) if change.active else closed(new)
     return new
+
+
+def assisted(session: Session, entry: Entry, change: Change) -> Session:
+    """The session after something that staff did."""
+    replace = msgspec.structs.replace
+    if change.joins:
+        return replace(
+            session,
+            admin_assisted=True,
+            assisting_admin_id=change.joins,
+            assisting_admin_name=change.admin_name,
+            help_state=Help.NONE if session.help_state is Help.NONE else Help.JOINED,
+            assisted_since=entry.timestamp,
+            assisted_index=entry.index,
+            staff_messages=0,
+        )
+    if change.leaves:
+        return replace(
+            session,
+            assisting_admin_id=None,
+            assisting_admin_name=None,
+            help_state=Help.NONE,
+            assisted_since=None,
+            assisted_index=0,
+            staff_messages=0,
+        )
+    return replace(session, staff_messages=session.staff_messages + (entry.kind in MESSAGES))
+
+
+def takeover_of(session: Session) -> Takeover | None:
+    """The takeover that is going on."""
+    if session.assisting_admin_id is None:
+        return None
+    return Takeover(
+        session_id=session.id,
+        user_id=session.user_id,
+        admin_id=session.assisting_admin_id,
+        start=session.assisted_since or 0,
+        index=session.assisted_index,
+        messages=session.staff_messages,
+    )
+
+
+def takeover_ended(before: Session, entry: Entry, after: Session) -> Takeover | None:
+    """The takeover that ended with an entry: staff left, or handed the session to a colleague."""
+    takeover = takeover_of(before)
+    if takeover is None or takeover.index == after.assisted_index:
+        return None
+    return msgspec.structs.replace(takeover, end=entry.timestamp)
 
 
 def shared(session: Session, change: Change) -> tuple[str | None, str | None]:

@@ -5,14 +5,15 @@ Authorisation is by lookup: a stranger's session does not exist.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from contextlib import suppress
 
 from chatbox.backplane.base import Backplane, Quotas, Removed, Stored
-from chatbox.errors import NotFound
+from chatbox.entries import leaving, system_entry
+from chatbox.errors import Fenced, NotFound
 from chatbox.hub import Hub
 from chatbox.metrics import Metrics
 from chatbox.reply import Replies
-from chatbox.session import MAX_MESSAGE_ID, Change, Entry, Kind, Principal, Sender, Session, new_id, now_ms
+from chatbox.session import MAX_MESSAGE_ID, Change, Entry, Kind, Principal, Session, new_id, now_ms
 from chatbox.storage.base import Appended, SessionQuery, Storage
 from chatbox.turn import ENDED
 
@@ -77,8 +78,10 @@ class Sessions:
         return (await self._append(note, Change(name=name))).session
 
     async def close(self, session: Session) -> Session:
-        """End the session: its answer stops, its period closes. Ending twice is ending once."""
+        """End the session: its answer stops, staff leave, its period closes. Ending twice is ending once."""
         await self._replies.halt(session.id)
+        if session.assisting_admin_id:
+            await self._end_takeover(session)
         if not session.is_active:
             return session
         message_id = _own_id(ENDED, session.opened_at)
@@ -117,6 +120,11 @@ class Sessions:
             entry = system_entry(session.id, Kind.SHARE, _own_id("unshare", now.last_index), {})
             await self._append(entry, Change(share_token=""))
 
+    async def _end_takeover(self, session: Session) -> None:
+        entry = leaving(session, _own_id("leave", session.assisted_index), reason="ended")
+        with suppress(Fenced):  # they have left meanwhile
+            await self._append(entry, Change(leaves=True, by=session.assisting_admin_id))
+
     async def _gone(self, session_id: str) -> None:
         await self._backplane.publish(session_id, Removed())
         await self._hub.forget(session_id)
@@ -154,15 +162,3 @@ class Sessions:
 def _own_id(what: str, number: int | None) -> str:
     """The id of what is done once, however often and wherever it is asked for. No client may send so long a one."""
     return f"{what}:{number}".rjust(MAX_MESSAGE_ID + 1, ":")
-
-
-def system_entry(session_id: str, kind: Kind, message_id: str, metadata: Mapping[str, str]) -> Entry:
-    """An entry that nobody said."""
-    return Entry(
-        session_id=session_id,
-        kind=kind,
-        message_id=message_id,
-        sender=Sender.SYSTEM,
-        timestamp=now_ms(),
-        metadata=dict(metadata),
-    )

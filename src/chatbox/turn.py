@@ -1,14 +1,14 @@
 """Whose turn it is: what a session's log says about answers. Pure.
 
-A turn's entry answers every message before it. So an answer is owed when something was asked after the newest turn, and
-nothing but the log has to be remembered for that, whichever process dies when.
+A turn's entry answers every message before it, and so does what staff say. So an answer is owed when something was
+asked after these, and nothing but the log has to be remembered for that, whichever process dies when.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chatbox.session import Entry, Kind, Sender, new_id, now_ms
+from chatbox.session import MESSAGES, Entry, Kind, Sender, new_id, now_ms
 
 SAID = (Kind.USER_MESSAGE, Kind.VOICE_MESSAGE)
 ENDED = "session_ended"
@@ -17,13 +17,17 @@ HALT = "halt"
 
 
 def owed(entries: Sequence[Entry]) -> bool:
-    """Whether the newest entries of a log end with a question that no turn has taken up, in a session that goes on."""
+    """Whether the newest entries of a log end with a question that neither a turn nor staff have taken up, in a session
+    that goes on and that is the AI's, as far as these entries tell."""
+    asked = free = False
     for entry in reversed(entries):
-        if settles(entry):
+        if entry.kind is Kind.ADMIN_JOIN and not free:
             return False
-        if wants(entry):
-            return True
-    return False
+        if settles(entry):
+            return asked and (free or entry.sender is not Sender.ADMIN)
+        free = free or entry.kind is Kind.ADMIN_LEAVE
+        asked = asked or wants(entry)
+    return asked
 
 
 def wants(entry: Entry) -> bool:
@@ -35,6 +39,7 @@ def settles(entry: Entry) -> bool:
     """Whether nothing is owed to what was asked before this entry."""
     return (
         entry.kind is Kind.TURN
+        or (entry.kind in MESSAGES and entry.sender is Sender.ADMIN)
         or (entry.kind is Kind.NOTIFICATION and entry.metadata.get("event") == ENDED)
         or (entry.kind is Kind.STOP and HALT in entry.metadata)
     )
@@ -72,17 +77,20 @@ def still_open(answer_id: str | None, entries: Sequence[Entry]) -> str | None:
 
 class Owing:
     """What is owed, as a log passes by. ``open_answer`` is not in the log yet; ``asked_at`` is when (in s, by the clock
-    of who passes the entries) something was asked that no turn has taken up."""
+    of who passes the entries) something was asked that nobody has taken up. ``assisted``: staff have the session."""
 
-    __slots__ = ("asked_at", "open_answer")
+    __slots__ = ("asked_at", "assisted", "open_answer")
 
     def __init__(self) -> None:
         self.open_answer: str | None = None
         self.asked_at: float | None = None
+        self.assisted = False
 
     def take(self, entry: Entry, now: float) -> None:
         """Pass the next entry."""
         self.open_answer = still_open(self.open_answer, [entry])
+        if entry.kind in (Kind.ADMIN_JOIN, Kind.ADMIN_LEAVE):
+            self.assisted = entry.kind is Kind.ADMIN_JOIN
         if settles(entry):
             self.asked_at = None
         elif wants(entry) and self.asked_at is None:

@@ -17,6 +17,7 @@ from chatbox import protocol
 from chatbox.backplane.base import Behind, Stored
 from chatbox.backplane.memory import MemoryBackplane
 from chatbox.chat import Chat
+from chatbox.commits import Commits
 from chatbox.connection import Connection
 from chatbox.housekeeping import Housekeeping
 from chatbox.hub import Hub
@@ -46,23 +47,23 @@ class Mutant(NamedTuple):
             yield
 
 
-shipped_commit, shipped_stop, shipped_append = Chat._commit, Chat._stop, MemoryStorage.append
+shipped_commit, shipped_stop, shipped_append = Commits.commit, Chat._stop, MemoryStorage.append
 shipped_heed, shipped_receive, shipped_finish = Reply.heed, Room.receive, MemoryBackplane.finish
 
 
 # -- what is told, and when --------------------------------------------------------------------------------------------
 
 
-async def ack_first(self, caller, entry, change, fence=None):
+async def ack_first(self, listener, entry, change, fence=None):
     session = await self._storage.get(entry.session_id)
     position = (session.last_index + 1) * STEP
-    caller.listener.send(protocol.ack(session.id, entry.message_id, position, caller.listener.position))
-    return await shipped_commit(self, caller, entry, change, fence)
+    listener.send(protocol.ack(session.id, entry.message_id, position, listener.position))
+    return await shipped_commit(self, listener, entry, change, fence)
 
 
-async def publish_first(self, caller, entry, change, fence=None):
+async def publish_first(self, listener, entry, change, fence=None):
     session = await self._storage.get(entry.session_id)
-    caller.listener.sending.add(entry.message_id)
+    listener.sending.add(entry.message_id)
     await self._backplane.publish(session.id, Stored(replace(entry, index=session.last_index + 1)))
     return await self._storage.append(entry, change, fence=fence)
 
@@ -196,10 +197,10 @@ def hint_at_once(self, event, **metadata):
 
 MUTANTS = {
     "acknowledged before the commit": Mutant(
-        ((Chat, "_commit", ack_first),), "a_message_is_sent_twice", "told before it was stored|has .*, the log"
+        ((Commits, "commit", ack_first),), "a_message_is_sent_twice", "told before it was stored|has .*, the log"
     ),
     "published before the commit": Mutant(
-        ((Chat, "_commit", publish_first),), "sockets_attach_at_once", "told before it was stored"
+        ((Commits, "commit", publish_first),), "sockets_attach_at_once", "told before it was stored"
     ),
     "a snapshot that does not meet the live events": Mutant(
         ((Hub, "attach", join_late),), "sockets_attach_at_once", "has .*, the log|waits for"

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from chatbox.backplane.base import Stored
 from chatbox.chat import Chat
+from chatbox.commits import Commits
 from chatbox.errors import NotFound
 from chatbox.housekeeping import Housekeeping, Periods
 from chatbox.hub import Hub, Position
@@ -213,12 +214,12 @@ async def told_is_stored(**parts):
         await here.quiet()
 
 
-class TellsFirst(Chat):
+class TellsFirst(Commits):
     """Publishes before the commit."""
 
-    async def _commit(self, caller, entry, change, fence=None):
+    async def commit(self, listener, entry, change, fence=None):
         session = await self._storage.get(entry.session_id)
-        caller.listener.sending.add(entry.message_id)
+        listener.sending.add(entry.message_id)
         early = replace(entry, index=session.last_index + 1)
         await self._backplane.publish(entry.session_id, Stored(early))
         return await self._storage.append(entry, change, fence=fence)
@@ -230,7 +231,7 @@ def test_what_is_told_is_stored():
 
 def test_telling_before_the_commit_would_be_found():
     with found():
-        explored(told_is_stored, chat=TellsFirst)
+        explored(told_is_stored, commits=TellsFirst)
 
 
 # -- every message gets its answer, exactly one ------------------------------------------------------------------------

@@ -12,6 +12,9 @@ durable store, the machine; what it has not acknowledged did not happen.
 - **Fencing.** An append that shows a ``fence`` is refused with ``Fenced`` unless the session's fence equals it and the
   session has a running answer; or, when it takes a turn, has none. Taking a turn while another is running is ``Fenced``
   without a fence too.
+- **Whose session it is.** ``Change.joins`` gives a session to a member of staff and raises the fence. It is ``Fenced``
+  while an answer is running, and while another one has the session, unless the change is made ``by`` that one. While
+  staff have a session no turn can be taken. An entry whose ``by`` is not who has the session is ``Fenced``.
 - **One active session a user.** An append with ``active=True`` closes the open period of the user's other session, at
   that one's last activity, in the same commit. Every closed period is kept.
 - **Missing things.** ``get`` and ``partial`` return None; ``append`` and ``keep`` to a session that does not exist
@@ -39,7 +42,10 @@ from typing import Self
 import msgspec
 
 from chatbox.errors import Fenced
-from chatbox.session import Change, Entry, Session
+from chatbox.session import Change, Entry, Session, Takeover
+
+AI = ""
+"""Whose a session is that no member of staff has."""
 
 
 class Appended(msgspec.Struct, frozen=True):
@@ -190,11 +196,12 @@ class Cells(ABC):
 
 class Copy(msgspec.Struct, frozen=True):
     """What a store holds of a session beside its entries. ``periods`` are the closed ones, (start, end) in their order;
-    ``partial`` is the kept text of the running answer."""
+    ``partial`` is the kept text of the running answer, ``takeovers`` those that have ended, in their order."""
 
     session: Session
     periods: tuple[tuple[int, int], ...] = ()
     partial: Partial | None = None
+    takeovers: tuple[Takeover, ...] = ()
 
 
 class Spent(msgspec.Struct, frozen=True, order=True):
@@ -260,12 +267,26 @@ class Target(CellStorage, ABC):
 
 def admit(session: Session, change: Change, fence: int | None) -> None:
     """The rule of fencing, the same in every store. Raises ``Fenced``."""
+    admit_owner(session, change)
     if fence is not None and session.fence != fence:
         raise Fenced(f"fence {fence} was shown, the session's is {session.fence}")
     if change.takes_turn is not None and session.answer_id is not None:
         raise Fenced("another answer is running")
     if fence is not None and change.takes_turn is None and session.answer_id is None:
         raise Fenced("no answer is running")
+
+
+def admit_owner(session: Session, change: Change) -> None:
+    """Only who has the session acts in it, and staff take it only between answers. Raises ``Fenced``."""
+    owner = session.assisting_admin_id or AI
+    if change.by is not None and change.by != owner:
+        raise Fenced(f"the session is {owner or 'the AI'}'s")
+    if change.takes_turn is not None and owner:
+        raise Fenced(f"the session is {owner}'s")
+    if change.joins is not None and session.answer_id is not None:
+        raise Fenced("an answer is running")
+    if change.joins is not None and owner and change.by is None:
+        raise Fenced(f"the session is {owner}'s")
 
 
 def admit_partial(session: Session, partial: Partial) -> None:

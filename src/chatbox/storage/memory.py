@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from chatbox.errors import NotFound, StorageError
-from chatbox.session import Change, Entry, Session, apply, closed, day_of
+from chatbox.session import Change, Entry, Session, Takeover, apply, closed, day_of, takeover_ended
 from chatbox.storage.base import (
     SEALED,
     Appended,
@@ -34,6 +34,7 @@ class Log:
     entries: list[Entry] = field(default_factory=list)
     places: dict[str, int] = field(default_factory=dict)
     periods: list[tuple[int, int]] = field(default_factory=list)
+    takeovers: list[Takeover] = field(default_factory=list)
     partial: Partial | None = None
 
     def become(self, session: Session) -> None:
@@ -76,7 +77,10 @@ class MemoryStorage(CellStorage):
         entry = replace(entry, index=log.session.last_index + 1)
         log.places[entry.message_id] = len(log.entries)
         log.entries.append(entry)
-        log.become(apply(log.session, entry, change))
+        before = log.session
+        log.become(apply(before, entry, change))
+        if takeover := takeover_ended(before, entry, log.session):
+            log.takeovers.append(takeover)
         if change.tokens:
             self._usage[log.session.user_id, day_of(entry.timestamp)] += change.tokens
         if change.ends_turn:
@@ -139,7 +143,7 @@ class MemoryStorage(CellStorage):
     async def copies(self, after: str, limit: int) -> list[Copy]:
         ids = sorted(session_id for session_id in self._logs if session_id > after)[:limit]
         logs = [self._logs[session_id] for session_id in ids]
-        return [Copy(log.session, tuple(log.periods), log.partial) for log in logs]
+        return [Copy(log.session, tuple(log.periods), log.partial, tuple(log.takeovers)) for log in logs]
 
     async def spent(self, after: tuple[str, str], limit: int) -> list[Spent]:
         days = sorted(day for day in self._usage if day > after)[:limit]

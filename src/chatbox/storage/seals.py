@@ -18,7 +18,12 @@ from chatbox.session import Change, Entry, Session
 from chatbox.storage.base import SEALED, Cell, Partial, Renewal
 
 SESSION_TEXTS = ("name", "user_name", "assisting_admin_name", "share_token")
-CHANGE_TEXTS = (("name", "name"), ("first_name", "name"), ("share_token", "share_token"))
+CHANGE_TEXTS = (
+    ("name", "name"),
+    ("first_name", "name"),
+    ("share_token", "share_token"),
+    ("admin_name", "assisting_admin_name"),
+)
 KEY_CHECK = "chatbox"
 
 REMEMBERED = 8192

@@ -39,7 +39,7 @@ class Logged(NamedTuple):
     def has_texts(self) -> bool:
         """Whether the change holds texts of people, which are dropped once the session's document has them."""
         change = self.change
-        return any((change.name, change.first_name, change.share_token, change.context))
+        return any((change.name, change.first_name, change.share_token, change.context, change.admin_name))
 
 
 class Period(NamedTuple):

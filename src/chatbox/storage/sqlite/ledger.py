@@ -14,7 +14,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from chatbox.errors import Fenced, NotFound, StorageError
-from chatbox.session import Change, Entry, Session, apply, closed, day_of
+from chatbox.session import Change, Entry, Session, apply, closed, day_of, takeover_ended
 from chatbox.storage.base import Appended, Partial, Renewal, admit, admit_partial, period_closed
 from chatbox.storage.sqlite import cells, rows
 from chatbox.storage.sqlite.queries import ENTRY, SESSION
@@ -72,7 +72,7 @@ class Ledger:
             return Appended(first, before, fresh=False)
         after = apply(before, new, change)
         self._update(number, before, after)
-        self._follow(number, after, new, change)
+        self._follow(number, before, after, new, change)
         moved = after.is_active and not before.is_active
         return Appended(new, after, fresh=True, closed=self._close_others(after) if moved else ())
 
@@ -88,7 +88,7 @@ class Ledger:
         row = self._db.execute(doomed, (session_id, last_index)).fetchone()
         if row is None:
             return self._db.execute("SELECT 1 FROM sessions WHERE id = ?", (session_id,)).fetchone() is None
-        for table in ("messages", "partials", "periods"):
+        for table in ("messages", "partials", "periods", "takeovers"):
             self._db.execute(f"DELETE FROM {table} WHERE session = ?", row)
         self._known.pop(session_id, None)
         return True
@@ -142,13 +142,16 @@ class Ledger:
             self._db.execute("INSERT INTO periods VALUES (?, ?, ?)", (number, *period))
         self._remember(number, after)
 
-    def _follow(self, number: int, session: Session, entry: Entry, change: Change) -> None:
+    def _follow(self, number: int, before: Session, after: Session, entry: Entry, change: Change) -> None:
         """What an entry changes in other rows than its session's."""
         if change.tokens:
             sql = "INSERT INTO usage VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET tokens = tokens + excluded.tokens"
-            self._db.execute(sql, (session.user_id, day_of(entry.timestamp), change.tokens))
+            self._db.execute(sql, (after.user_id, day_of(entry.timestamp), change.tokens))
         if change.ends_turn:
             self._db.execute("DELETE FROM partials WHERE session = ?", (number,))
+        if takeover := takeover_ended(before, entry, after):
+            row = (number, takeover.index, takeover.admin_id, takeover.start, takeover.end, takeover.messages)
+            self._db.execute("INSERT INTO takeovers VALUES (?, ?, ?, ?, ?, ?)", row)
         if change.supersedes is not None:
             sql = "UPDATE messages SET superseded = 1 WHERE session = ? AND message_id = ?"
             self._db.execute(sql, (number, change.supersedes))

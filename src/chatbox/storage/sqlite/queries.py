@@ -74,7 +74,9 @@ def probe(db: sqlite3.Connection) -> None:
 
 def _copy(db: sqlite3.Connection, number: int, session: Session) -> Copy:
     periods = db.execute("SELECT start, end FROM periods WHERE session = ? ORDER BY rowid", (number,)).fetchall()
-    return Copy(session, tuple(periods), partial(db, session.id))
+    sql = "SELECT admin_id, start, idx, messages, end FROM takeovers WHERE session = ? ORDER BY idx"
+    takeovers = [rows.takeover_from(session, row) for row in db.execute(sql, (number,))]
+    return Copy(session, tuple(periods), partial(db, session.id), tuple(takeovers))
 
 
 def conditions(query: SessionQuery) -> tuple[str, list[Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import astuple
 
-from chatbox.session import Entry, Help, Kind, Sender, Session
+from chatbox.session import Entry, Help, Kind, Sender, Session, Takeover
 
 Row = tuple[Any, ...]
 
@@ -83,6 +83,19 @@ def entry_from(session_id: str, row: Row) -> Entry:
         file_url=row[8],
         metadata=mapping_from(row[9]),
         superseded=bool(row[10]),
+    )
+
+
+def takeover_from(session: Session, row: Row) -> Takeover:
+    admin_id, start, index, messages, end = row
+    return Takeover(
+        session_id=session.id,
+        user_id=session.user_id,
+        admin_id=admin_id,
+        start=start,
+        index=index,
+        messages=messages,
+        end=end,
     )
 
 

@@ -102,6 +102,23 @@ MIGRATIONS = (
     );
     CREATE UNIQUE INDEX sessions_empty_of_user ON sessions (user_id) WHERE last_index = 0;
     """,
+    """
+    ALTER TABLE sessions ADD COLUMN assisted_since INTEGER;
+    ALTER TABLE sessions ADD COLUMN assisted_index INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE sessions ADD COLUMN staff_messages INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX sessions_assisted ON sessions (assisting_admin_id) WHERE assisting_admin_id IS NOT NULL;
+
+    CREATE TABLE takeovers (
+        session INTEGER NOT NULL,
+        idx INTEGER NOT NULL,
+        admin_id TEXT NOT NULL,
+        start INTEGER NOT NULL,
+        end INTEGER NOT NULL,
+        messages INTEGER NOT NULL,
+        PRIMARY KEY (session, idx)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX takeovers_by_start ON takeovers (start);
+    """,
 )
 
 
