@@ -57,6 +57,7 @@ class Hub:
         self._tasks = tasks
         self._rooms: dict[str, Room] = {}
         self._opening: dict[str, asyncio.Task[Room]] = {}
+        self._topics: dict[str, Callable[[Event], None]] = {}
         self._follow: Callable[[Entry], None] = _nobody
         backplane.connect(self._receive)
 
@@ -79,6 +80,17 @@ class Hub:
     def follow(self, follower: Callable[[Entry], None]) -> None:
         """Give each entry that passes in any room to this one follower."""
         self._follow = follower
+
+    async def subscribe(self, topic: str, receiver: Callable[[Event], None]) -> None:
+        """From the return on, give what replicas publish under a topic to this receiver. A topic is no session's id; it
+        has no log, so that after ``Behind`` its receiver has to find out by itself what it missed."""
+        self._topics[topic] = receiver
+        await self._backplane.listen(topic)
+
+    async def unsubscribe(self, topic: str) -> None:
+        """Hear of it no more."""
+        if self._topics.pop(topic, None):
+            await self._backplane.ignore(topic)
 
     async def open(self, session_id: str) -> Room:
         """The session's room, made if need be. Raises ``NotFound``, ``StorageError``."""
@@ -198,6 +210,8 @@ class Hub:
     # -- events --------------------------------------------------------------------------------------------------------
 
     def _receive(self, session_id: str, event: Event) -> None:
+        if topic := self._topics.get(session_id):
+            topic(event)
         room = self._rooms.get(session_id)
         if room:
             room.receive(event)

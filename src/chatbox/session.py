@@ -144,7 +144,7 @@ class Session(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     ``last_index`` is the newest entry's (0: none; such a session is in no list). ``fence`` rises with every turn, and
     when a member of staff takes the session. ``assisting_admin_id`` is who has it, None while the AI does;
     ``assisted_since`` is when that began, in the entry ``assisted_index``, and ``staff_messages`` counts staff's words
-    since then.
+    since then. ``help_since`` is when a person was asked for who has not come yet.
     ``answer_id`` is the running answer, or one whose process died. ``opened_at`` is the start of the open period.
     ``context`` is what is known beside the log: the host page's context, and a provider's state under
     ``llm:<model id>``.
@@ -168,6 +168,7 @@ class Session(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     response_times: list[int] = []
     help_state: Help = Help.NONE
     help_requested: bool = False
+    help_since: int | None = None
     admin_assisted: bool = False
     assisting_admin_id: str | None = None
     assisting_admin_name: str | None = None
@@ -284,8 +285,7 @@ def apply(session: Session, entry: Entry, change: Change) -> Session:
     if change.joins or change.leaves or entry.sender is Sender.ADMIN:
         new = assisted(new, entry, change)
     if change.help_state is not None:
-        asked = session.help_requested or change.help_state is Help.ASKED
-        new = msgspec.structs.replace(new, help_state=change.help_state, help_requested=asked)
+        new = helped(new, change.help_state, at)
     if change.response_ms is not None:
         times = [*session.response_times, change.response_ms][-RESPONSE_TIMES:]
         new = msgspec.structs.replace(new, response_times=times)
@@ -304,6 +304,7 @@ def assisted(session: Session, entry: Entry, change: Change) -> Session:
             assisting_admin_id=change.joins,
             assisting_admin_name=change.admin_name,
             help_state=Help.NONE if session.help_state is Help.NONE else Help.JOINED,
+            help_since=None,
             assisted_since=entry.timestamp,
             assisted_index=entry.index,
             staff_messages=0,
@@ -319,6 +320,19 @@ def assisted(session: Session, entry: Entry, change: Change) -> Session:
             staff_messages=0,
         )
     return replace(session, staff_messages=session.staff_messages + (entry.kind in MESSAGES))
+
+
+def helped(session: Session, state: Help, at: int) -> Session:
+    """The session after news of a call for help. That staff were told is news only while nobody has come."""
+    if state is Help.TOLD and session.help_state is not Help.ASKED:
+        return session
+    asked = state is Help.ASKED
+    return msgspec.structs.replace(
+        session,
+        help_state=state,
+        help_requested=session.help_requested or asked,
+        help_since=at if asked else session.help_since if state is Help.TOLD else None,
+    )
 
 
 def takeover_of(session: Session) -> Takeover | None:

@@ -74,7 +74,8 @@ class SessionQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     ``before`` = (last_activity, id) continues a page. ``idle_since`` (ms): last activity before it.
     ``answering``: has (or had, when its process died) a running answer. ``empty``: true only sessions without entries,
-    false only those with. ``share_token`` finds the session that a link shows; where tokens are stored encrypted, the
+    false only those with. ``assisted``: a member of staff has it. ``waiting``: a person was asked for and has not come.
+    ``share_token`` finds the session that a link shows; where tokens are stored encrypted, the
     ``share_hashes`` under each key do.
     """
 
@@ -82,6 +83,8 @@ class SessionQuery(msgspec.Struct, frozen=True, kw_only=True):
     active: bool | None = None
     answering: bool | None = None
     empty: bool | None = False
+    assisted: bool | None = None
+    waiting: bool | None = None
     idle_since: int | None = None
     share_token: str | None = None
     share_hashes: tuple[str, ...] | None = None

@@ -199,6 +199,8 @@ def matches(session: Session, query: SessionQuery) -> bool:
         (query.active, session.is_active),
         (query.answering, session.answer_id is not None),
         (query.empty, session.last_index == 0),
+        (query.assisted, session.assisting_admin_id is not None),
+        (query.waiting, session.help_since is not None),
         (query.share_token, session.share_token),
     )
     return (

@@ -80,8 +80,13 @@ def conditions(query: SessionQuery) -> Document:
     for name, value in (("user_id", query.user_id), ("share_token", query.share_token), ("is_active", query.active)):
         if value is not None:
             wanted[name] = value
-    if query.answering is not None:
-        wanted["answer_id"] = {"$exists": query.answering}
+    for name, there in (
+        ("answer_id", query.answering),
+        ("assisting_admin_id", query.assisted),
+        ("help_since", query.waiting),
+    ):
+        if there is not None:
+            wanted[name] = {"$exists": there}
     if query.empty is not None:
         wanted["last_index"] = 0 if query.empty else {"$gt": 0}
     if query.share_hashes is not None:

@@ -90,7 +90,7 @@ def conditions(query: SessionQuery) -> tuple[str, list[Any]]:
         if value is not None:
             clauses.append(clause)
             values.append(value)
-    for name in ("active", "answering", "empty"):
+    for name in ("active", "answering", "empty", "assisted", "waiting"):
         clauses += _FLAGS.get((name, getattr(query, name)), ())
     if query.share_hashes is not None:
         clauses.append(f"share_hash IN ({', '.join('?' * len(query.share_hashes))})")
@@ -106,6 +106,10 @@ _FLAGS = {
     ("active", False): ("is_active = 0",),
     ("answering", True): ("answer_id IS NOT NULL",),
     ("answering", False): ("answer_id IS NULL",),
+    ("assisted", True): ("assisting_admin_id IS NOT NULL",),
+    ("assisted", False): ("assisting_admin_id IS NULL",),
+    ("waiting", True): ("help_since IS NOT NULL",),
+    ("waiting", False): ("help_since IS NULL",),
     ("empty", True): ("last_index = 0",),
     ("empty", False): ("last_index > 0",),
 }

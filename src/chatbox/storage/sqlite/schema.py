@@ -103,9 +103,11 @@ MIGRATIONS = (
     CREATE UNIQUE INDEX sessions_empty_of_user ON sessions (user_id) WHERE last_index = 0;
     """,
     """
+    ALTER TABLE sessions ADD COLUMN help_since INTEGER;
     ALTER TABLE sessions ADD COLUMN assisted_since INTEGER;
     ALTER TABLE sessions ADD COLUMN assisted_index INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE sessions ADD COLUMN staff_messages INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX sessions_waiting ON sessions (help_since) WHERE help_since IS NOT NULL;
     CREATE INDEX sessions_assisted ON sessions (assisting_admin_id) WHERE assisting_admin_id IS NOT NULL;
 
     CREATE TABLE takeovers (
@@ -118,6 +120,22 @@ MIGRATIONS = (
         PRIMARY KEY (session, idx)
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX takeovers_by_start ON takeovers (start);
+    """,
+    """
+    CREATE TABLE records (
+        number INTEGER PRIMARY KEY,
+        kind TEXT NOT NULL,
+        id TEXT NOT NULL,
+        key TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        due INTEGER,
+        version INTEGER NOT NULL,
+        data TEXT NOT NULL,
+        UNIQUE (kind, id)
+    ) STRICT;
+    CREATE INDEX records_by_time ON records (kind, at, id);
+    CREATE INDEX records_by_key ON records (kind, key, at, id);
+    CREATE INDEX records_due ON records (kind, due) WHERE due IS NOT NULL;
     """,
 )
 
