@@ -11,7 +11,7 @@ import pytest
 import typer
 
 import chatbox
-from chatbox import connection, hub, protocol, strictjson
+from chatbox import connection, fields, hub, protocol, strictjson
 from chatbox.app import create_app
 from chatbox.cli import app
 from chatbox.config import Config
@@ -75,7 +75,7 @@ def test_the_wire_page_names_every_frame_that_the_server_sends() -> None:
 
 
 def test_the_wire_page_names_every_field() -> None:
-    assert set(protocol._Fields.__struct_fields__) - {"type"} <= rows(WIRE)
+    assert set(fields.Fields.__struct_fields__) - {"type"} <= rows(WIRE)
 
 
 def test_the_wire_page_names_every_error_code_and_no_other() -> None:
@@ -100,7 +100,7 @@ def test_the_wire_page_names_every_help_state() -> None:
 
 
 def test_the_wire_page_gives_the_limits_of_the_code() -> None:
-    assert f"{protocol.MAX_CONTENT:,} from clients" in WIRE
+    assert f"{fields.MAX_CONTENT:,} from clients" in WIRE
     assert f"at most {strictjson.MAX_DEPTH} levels" in WIRE
     assert f"more than {hub.MAX_REPLAY_ENTRIES} entries" in WIRE
     assert f"{connection.OTHER_FRAMES} a second" in WIRE

@@ -12,7 +12,8 @@ from websockets.protocol import CLIENT, OPEN, Protocol
 
 from chatbox import protocol
 from chatbox.errors import Code, Forbidden, TooMany
-from chatbox.protocol import BadFrame, Frame, Say, decode
+from chatbox.fields import BadFrame, Fields
+from chatbox.protocol import Frame, Say, decode
 from chatbox.session import STEP, Entry, Kind, Sender
 from tests import mutants
 
@@ -201,7 +202,7 @@ def test_unknown_fields_are_ignored():
 
 @readiness_7
 @settings(max_examples=300)
-@given(st.dictionaries(st.sampled_from([*protocol._Fields.__struct_fields__, "x"]), st.from_type(object) | st.none()))
+@given(st.dictionaries(st.sampled_from([*Fields.__struct_fields__, "x"]), st.from_type(object) | st.none()))
 def test_whatever_a_client_sends_is_a_command_or_a_typed_refusal(frame):
     try:
         text = json.dumps({"type": "user_message", **frame}, default=str)

@@ -30,10 +30,11 @@ from chatbox.errors import (
     StorageError,
     Unavailable,
 )
+from chatbox.fields import BadFrame
 from chatbox.hub import Position
 from chatbox.metrics import Metrics
 from chatbox.outbox import Line, Outbox, Send
-from chatbox.protocol import Authenticate, BadFrame, Close, Frame, Inbound
+from chatbox.protocol import Authenticate, Close, Frame, Inbound
 from chatbox.room import Listener
 from chatbox.session import Principal, new_id
 from chatbox.strictjson import MAX_INT

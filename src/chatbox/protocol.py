@@ -1,25 +1,18 @@
-"""The wire contract: text frames to typed commands, and events to text frames. No I/O.
-
-Inbound text is decoded as strict JSON, every field of the contract is checked for type and size even where it is not
-used, and the text is sanitised (NUL removed, trimmed; never HTML-escaped) before anything else sees it.
-"""
+"""The wire contract: text frames to typed commands, and events to text frames. No I/O."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from datetime import UTC, datetime
 
 import msgspec
-from msgspec import Meta
 
-from chatbox import strictjson
-from chatbox.errors import InvalidFormat, MissingField, Refusal
-from chatbox.session import MAX_MESSAGE_ID, Entry, Kind, Sender, new_id
-from chatbox.strictjson import MAX_INT
+from chatbox import fields
+from chatbox.errors import InvalidFormat, Refusal
+from chatbox.fields import Fields, clean, required
+from chatbox.session import Entry, Kind, Sender, new_id
 
 SUBPROTOCOL = "chatbox.v1"
-CLOCK_AHEAD = timedelta(minutes=1)
 
 
 class Close:
@@ -96,117 +89,38 @@ class Authenticate(Command, frozen=True):
 Inbound = Say | Stop | Regenerate | SelectModel | AskHelp | CancelHelp | SendFile | Typing | Ping | Authenticate
 
 
-_Position = Annotated[int, Meta(ge=0, le=MAX_INT)]
-_Text1000 = Annotated[str, Meta(max_length=1000)]
-
-
-class _Fields(msgspec.Struct):
-    """Every field of the contract with its type and size."""
-
-    type: str
-    session_id: Annotated[str, Meta(max_length=128)] = ""
-    message_id: Annotated[str, Meta(max_length=MAX_MESSAGE_ID)] = ""
-    seq: _Position | None = None
-    prev: _Position | None = None
-    epoch: str | None = None
-    content: str = ""
-    sender: Sender | None = None
-    timestamp: str | None = None
-    model_id: Annotated[str, Meta(max_length=100)] | None = None
-    file_id: Annotated[str, Meta(max_length=255)] | None = None
-    file_url: Annotated[str, Meta(max_length=2048)] | None = None
-    models: list[dict[str, str]] | None = None
-    user_id: Annotated[str, Meta(max_length=128)] | None = None
-    metadata: dict[str, _Text1000] = {}
-    error: dict[str, Any] | None = None
-
-
-MAX_CONTENT = 10_000
-
-
-class BadFrame(Exception):
-    """A frame that is refused: the refusal, and the frame's id where it could be read."""
-
-    def __init__(self, refusal: Refusal, message_id: str | None) -> None:
-        super().__init__(refusal.message)
-        self.refusal = refusal
-        self.message_id = message_id
-
-
 def decode(text: str, *, now: datetime | None = None) -> Inbound:
     """The command in a client's text frame. Raises ``BadFrame`` with INVALID_FORMAT or MISSING_FIELD."""
-    raw: object = None
-    try:
-        raw = strictjson.loads(text)
-        fields = msgspec.convert(raw, _Fields)
-        _check(fields, now or datetime.now(UTC))
-        return _command(fields)
-    except msgspec.ValidationError as error:
-        raise BadFrame(_refusal(raw, str(error)), _id_of(raw)) from None
-    except Refusal as refusal:
-        raise BadFrame(refusal, _id_of(raw)) from None
+    return fields.decode(text, Fields, _command, now)
 
 
-def _refusal(raw: object, detail: str) -> Refusal:
-    if isinstance(raw, dict) and "type" not in raw:
-        return InvalidFormat("The frame has no type.")
-    return InvalidFormat(f"A field has the wrong type or size: {detail}")
-
-
-def _id_of(raw: object) -> str | None:
-    found = raw.get("message_id") if isinstance(raw, dict) else None
-    return found if isinstance(found, str) and 0 < len(found) <= MAX_MESSAGE_ID else None
-
-
-def _check(fields: _Fields, now: datetime) -> None:
-    if len(fields.content) > MAX_CONTENT:
-        raise InvalidFormat(f"content is longer than {MAX_CONTENT} characters.")
-    if fields.timestamp is not None and _parse_time(fields.timestamp) > now + CLOCK_AHEAD:
-        raise InvalidFormat("timestamp is in the future.")
-
-
-def _parse_time(text: str) -> datetime:
-    try:
-        parsed = datetime.fromisoformat(text)
-    except ValueError:
-        raise InvalidFormat("timestamp is not an RFC 3339 time.") from None
-    if parsed.tzinfo is None or "T" not in text.upper():
-        raise InvalidFormat("timestamp is not an RFC 3339 time with a zone.")
-    return parsed
-
-
-def clean(text: str) -> str:
-    """Text without NUL and without blanks around it."""
-    return text.replace("\0", "").strip()
-
-
-def _command(fields: _Fields) -> Inbound:
-    message_id, session_id = clean(fields.message_id) or new_id(), fields.session_id
-    content = clean(fields.content)
-    match fields.type:
+def _command(given: Fields) -> Inbound:
+    message_id, session_id = clean(given.message_id) or new_id(), given.session_id
+    content = clean(given.content)
+    match given.type:
         case "user_message":
-            metadata = {clean(key): clean(value) for key, value in fields.metadata.items()}
-            content = _required("content", content)
+            metadata = {clean(key): clean(value) for key, value in given.metadata.items()}
+            content = required("content", content)
             return Say(
                 message_id=message_id,
                 session_id=session_id,
                 content=content,
-                model_id=fields.model_id,
+                model_id=given.model_id,
                 metadata=metadata,
             )
         case "stop":
-            return Stop(message_id=message_id, session_id=session_id, target=fields.metadata.get("target"))
+            return Stop(message_id=message_id, session_id=session_id, target=given.metadata.get("target"))
         case "regenerate":
             return Regenerate(message_id=message_id, session_id=session_id)
         case "model_select":
-            model_id = _required("model_id", clean(fields.model_id or ""))
+            model_id = required("model_id", clean(given.model_id or ""))
             return SelectModel(message_id=message_id, session_id=session_id, model_id=model_id)
         case "help_request":
             return AskHelp(message_id=message_id, session_id=session_id, content=content)
         case "help_cancel":
             return CancelHelp(message_id=message_id, session_id=session_id)
         case "file_upload" | "voice_message" as kind:
-            file_id = _required("file_id", clean(fields.file_id or ""))
+            file_id = required("file_id", clean(given.file_id or ""))
             voice = kind == "voice_message"
             return SendFile(message_id=message_id, session_id=session_id, file_id=file_id, voice=voice, content=content)
         case "typing_indicator":
@@ -214,15 +128,9 @@ def _command(fields: _Fields) -> Inbound:
         case "ping":
             return Ping(message_id=message_id, session_id=session_id)
         case "auth":
-            return Authenticate(message_id=message_id, session_id=session_id, token=_required("content", content))
+            return Authenticate(message_id=message_id, session_id=session_id, token=required("content", content))
         case _:
             raise InvalidFormat("The frame's type is unknown.")
-
-
-def _required(field: str, value: str) -> str:
-    if not value:
-        raise MissingField(f"{field} is required.")
-    return value
 
 
 # -- server to client --------------------------------------------------------------------------------------------------
@@ -266,7 +174,9 @@ class _ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
     retry_after: int | None = None
 
 
-class _Frame(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class Outbound(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """An outbound frame; what is left out is not sent."""
+
     type: str
     session_id: str | None = None
     message_id: str | None = None
@@ -288,7 +198,7 @@ class _Frame(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 _json = msgspec.json.Encoder()
 
 
-def _text(frame: _Frame) -> Frame:
+def encode(frame: Outbound) -> Frame:
     return Frame(_json.encode(frame), "utf-8")
 
 
@@ -306,8 +216,8 @@ def connection_status(
     *, session_id: str, user_id: str, models: Sequence[Model], epoch: str, seq: int, metadata: Mapping[str, str]
 ) -> Frame:
     """The first frame of every socket."""
-    return _text(
-        _Frame(
+    return encode(
+        Outbound(
             type="connection_status",
             session_id=session_id,
             user_id=user_id,
@@ -322,7 +232,7 @@ def connection_status(
 def ack(session_id: str, message_id: str, seq: int, prev: int | None = None) -> Frame:
     """The acknowledgement of a stored frame. ``prev`` None: a resend's, which repeats an old position."""
     place = None if prev is None else _prev(prev, seq)
-    return _text(_Frame(type="ack", session_id=session_id, message_id=message_id, seq=seq, prev=place))
+    return encode(Outbound(type="ack", session_id=session_id, message_id=message_id, seq=seq, prev=place))
 
 
 def entry_frame(entry: Entry, prev: int | None, *, live: bool = False) -> Frame:
@@ -332,8 +242,8 @@ def entry_frame(entry: Entry, prev: int | None, *, live: bool = False) -> Frame:
     if entry.kind is Kind.AI_RESPONSE:
         done = {"streaming": "true", "done": "true"} if live else {"done": "true"}
         content, metadata = "" if live else content, metadata | done
-    return _text(
-        _Frame(
+    return encode(
+        Outbound(
             type=entry.kind,
             session_id=entry.session_id,
             message_id=entry.message_id,
@@ -352,14 +262,14 @@ def entry_frame(entry: Entry, prev: int | None, *, live: bool = False) -> Frame:
 
 def piece_head(session_id: str, answer_id: str) -> str:
     """The part that all pieces of an answer share; see ``piece``."""
-    shared = _Frame(
+    shared = Outbound(
         type="ai_response",
         session_id=session_id,
         message_id=answer_id,
         sender=Sender.AI,
         metadata={"streaming": "true", "done": "false"},
     )
-    return _text(shared)[:-1]
+    return encode(shared)[:-1]
 
 
 def piece(head: str, seq: int, prev: int, content: str) -> Frame:
@@ -370,20 +280,20 @@ def piece(head: str, seq: int, prev: int, content: str) -> Frame:
 
 def loading(session_id: str, answer_id: str, replaces: str | None) -> Frame:
     metadata = {"replaces": replaces} if replaces else None
-    return _text(_Frame(type="loading", session_id=session_id, message_id=answer_id, metadata=metadata))
+    return encode(Outbound(type="loading", session_id=session_id, message_id=answer_id, metadata=metadata))
 
 
 def typing_indicator(session_id: str, sender: Sender) -> Frame:
-    return _text(_Frame(type="typing_indicator", session_id=session_id, sender=sender))
+    return encode(Outbound(type="typing_indicator", session_id=session_id, sender=sender))
 
 
-def notice(session_id: str, event: str, **metadata: str) -> Frame:
+def notice(session_id: str | None, event: str, **metadata: str) -> Frame:
     """A notification that is not part of the log."""
-    return _text(_Frame(type="notification", session_id=session_id, metadata={"event": event, **metadata}))
+    return encode(Outbound(type="notification", session_id=session_id, metadata={"event": event, **metadata}))
 
 
 def pong(message_id: str) -> Frame:
-    return _text(_Frame(type="pong", message_id=message_id))
+    return encode(Outbound(type="pong", message_id=message_id))
 
 
 def error(
@@ -392,7 +302,7 @@ def error(
     """A refusal as a frame. ``recoverable`` overrides what the refusal says of itself."""
     stays = refusal.recoverable if recoverable is None else recoverable
     body = _ErrorBody(refusal.code, refusal.message, stays, refusal.retry_after)
-    return _text(_Frame(type="error", session_id=session_id, message_id=message_id, error=body))
+    return encode(Outbound(type="error", session_id=session_id, message_id=message_id, error=body))
 
 
 def refusal_body(refusal: Refusal) -> bytes:

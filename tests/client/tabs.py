@@ -29,9 +29,9 @@ from chatbox.client.mirror import Gap, Mirror
 from chatbox.client.tokens import Tokens
 from chatbox.conversations import Conversations
 from chatbox.errors import NotFound, Refusal
+from chatbox.fields import BadFrame
 from chatbox.hub import Position
 from chatbox.outbox import Line, Outbox
-from chatbox.protocol import BadFrame
 from chatbox.room import Listener
 from chatbox.session import name_from, new_id
 from tests.world import principal

@@ -35,8 +35,9 @@ from chatbox.errors import (
     NotFound,
     Replaced,
 )
+from chatbox.fields import MAX_CONTENT
 from chatbox.limits import SlidingWindow
-from chatbox.protocol import MAX_CONTENT, Close
+from chatbox.protocol import Close
 from chatbox.session import Change, Entry, Kind, Sender, Session, new_id, now_ms
 from tests.client.watching import Seen, chatting
 from tests.live import running, token

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, StringConstraints
 
-from chatbox.protocol import clean, rfc3339
+from chatbox.fields import clean
+from chatbox.protocol import rfc3339
 from chatbox.session import Session
 
 

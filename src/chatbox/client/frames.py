@@ -21,7 +21,8 @@ from chatbox.errors import (
     TooManyConnections,
     Unavailable,
 )
-from chatbox.protocol import MAX_CONTENT, Model, clean
+from chatbox.fields import MAX_CONTENT, clean
+from chatbox.protocol import Model
 from chatbox.session import new_id
 
 MAX_ID = 64
