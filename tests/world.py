@@ -27,6 +27,7 @@ from chatbox.sessions import LISTENERS, Sessions
 from chatbox.storage.base import Storage
 from chatbox.storage.encrypted import EncryptedStorage
 from chatbox.storage.memory import MemoryStorage
+from chatbox.storage.records import Records
 from chatbox.storage.sqlite import SqliteStorage
 from chatbox.takeovers import Takeovers
 from chatbox.tasks import Tasks
@@ -63,6 +64,10 @@ class Around(Storage):
         return await call()
 
     create, get, find, append, read, keep, partial, delete, usage, check = map(_through, OPERATIONS)
+
+    @property
+    def records(self) -> Records:
+        return self.inner.records
 
 
 class Yielding(Around):

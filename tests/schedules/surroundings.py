@@ -80,7 +80,7 @@ class Host:
 
 
 def _through(name):
-    """A method of the store as it is reached from a replica: calls take their time, iterators are the store's own."""
+    """A member of the store as it is reached from a replica: calls take their time, what is no call is the store's."""
 
     async def call(self, *args, **kwargs):
         return await self.around(name, lambda: getattr(self.shared, name)(*args, **kwargs))
@@ -88,7 +88,10 @@ def _through(name):
     def iterate(self, *args, **kwargs):
         return getattr(self.shared, name)(*args, **kwargs)
 
-    return call if inspect.iscoroutinefunction(getattr(CellStorage, name)) else iterate
+    member = getattr(CellStorage, name)
+    if isinstance(member, property):
+        return property(lambda self: getattr(self.shared, name))
+    return call if inspect.iscoroutinefunction(member) else iterate
 
 
 class Store(CellStorage):

@@ -43,6 +43,7 @@ import msgspec
 
 from chatbox.errors import Fenced
 from chatbox.session import Change, Entry, Session, Takeover
+from chatbox.storage.records import Record, Records
 
 AI = ""
 """Whose a session is that no member of staff has."""
@@ -137,6 +138,11 @@ class Storage(ABC):
         """Tokens that this user's answers used on a UTC day (``2026-11-21``), deleted sessions included. Days more than
         a year ago may be forgotten."""
 
+    @property
+    @abstractmethod
+    def records(self) -> Records:
+        """What is kept beside the conversations. It is there before the store is open."""
+
     @abstractmethod
     async def check(self) -> None:
         """Write and read something. Raises ``StorageError`` when the store can't."""
@@ -151,7 +157,8 @@ class Storage(ABC):
 
 
 class Cell(msgspec.Struct, frozen=True):
-    """One sealed value where it lies. All but ``value`` is what the seal is bound to."""
+    """One sealed value where it lies. All but ``value`` is what the seal is bound to. Of a record, which is in no
+    session, ``session_id`` is the kind."""
 
     table: str
     row: str
@@ -230,6 +237,10 @@ class Source(ABC):
     async def spent(self, after: tuple[str, str], limit: int) -> list[Spent]:
         """The next usages in the order of (user_id, day)."""
 
+    @abstractmethod
+    async def recorded(self, after: tuple[str, str], limit: int) -> list[Record]:
+        """The next records in the order of (kind, id)."""
+
 
 class CellStorage(Storage, Cells, Source, ABC):
     """A store that can lie under the encrypting one."""
@@ -262,6 +273,10 @@ class Target(CellStorage, ABC):
     @abstractmethod
     async def put_spent(self, spent: Sequence[Spent]) -> None:
         """Store usages, each in the place of what there is of its user and day."""
+
+    @abstractmethod
+    async def put_recorded(self, records: Sequence[Record]) -> None:
+        """Store records, each in the place of the one with its kind and id."""
 
     @abstractmethod
     async def finish(self) -> None:

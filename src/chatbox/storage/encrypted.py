@@ -11,6 +11,7 @@ from chatbox.errors import StorageCorrupt
 from chatbox.keyring import Keyring
 from chatbox.session import Change, Entry, Session
 from chatbox.storage.base import Appended, CellStorage, Partial, SessionQuery, Storage
+from chatbox.storage.records import Record, Records
 from chatbox.storage.seals import Seals
 
 
@@ -20,6 +21,7 @@ class EncryptedStorage(Storage):
     def __init__(self, inner: CellStorage, keyring: Keyring) -> None:
         self._inner = inner
         self._seals = Seals(keyring)
+        self._records = EncryptedRecords(inner.records, self._seals)
 
     async def create(self, session: Session) -> Session:
         return self._seals.opened_session(await self._inner.create(self._seals.session(session)))
@@ -62,6 +64,10 @@ class EncryptedStorage(Storage):
     async def usage(self, user_id: str, day: str) -> int:
         return await self._inner.usage(user_id, day)
 
+    @property
+    def records(self) -> EncryptedRecords:
+        return self._records
+
     async def check(self) -> None:
         await self._inner.check()
         await self._check_keys()
@@ -82,9 +88,49 @@ class EncryptedStorage(Storage):
 
     async def _check_keys(self) -> None:
         checks = await self._inner.key_checks()
-        if not checks and await self._inner.find(SessionQuery(empty=None, limit=1)):
-            raise StorageCorrupt("the store holds conversations that were written without encryption")
+        if not checks and await self._holds_something():
+            raise StorageCorrupt("the store holds conversations or records that were written without encryption")
         for key_id, key_check in checks.items():
             self._seals.verify(key_id, key_check)
         if self._seals.keyring.current not in checks:
             await self._inner.replace_key_checks(checks | self._seals.key_check())
+
+    async def _holds_something(self) -> bool:
+        sessions = await self._inner.find(SessionQuery(empty=None, limit=1))
+        return bool(sessions or await self._inner.recorded(("", ""), 1))
+
+
+class EncryptedRecords(Records):
+    """Records over others, in which the data are sealed."""
+
+    def __init__(self, inner: Records, seals: Seals) -> None:
+        self._inner = inner
+        self._seals = seals
+
+    async def add(self, record: Record) -> bool:
+        return await self._inner.add(self._seals.record(record))
+
+    async def get(self, kind: str, record_id: str) -> Record | None:
+        record = await self._inner.get(kind, record_id)
+        return record and self._seals.opened_record(record)
+
+    async def replace(self, record: Record) -> bool:
+        return await self._inner.replace(self._seals.record(record))
+
+    async def remove(self, kind: str, record_id: str) -> bool:
+        return await self._inner.remove(kind, record_id)
+
+    async def find(
+        self,
+        kind: str,
+        *,
+        key: str | None = None,
+        since: int | None = None,
+        before: tuple[int, str] | None = None,
+        limit: int = 100,
+    ) -> list[Record]:
+        found = await self._inner.find(kind, key=key, since=since, before=before, limit=limit)
+        return [self._seals.opened_record(record) for record in found]
+
+    async def due(self, kind: str, now: int, limit: int) -> list[Record]:
+        return [self._seals.opened_record(record) for record in await self._inner.due(kind, now, limit)]

@@ -24,6 +24,7 @@ from chatbox.storage.base import (
     admit_partial,
     period_closed,
 )
+from chatbox.storage.records import Record, Records, data_from, data_text
 
 
 @dataclass
@@ -51,6 +52,7 @@ class MemoryStorage(CellStorage):
         self._logs: dict[str, Log] = {}
         self._usage: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._key_checks: dict[str, str] = {}
+        self._records = MemoryRecords()
 
     async def create(self, session: Session) -> Session:
         if empty := await self.find(SessionQuery(user_id=session.user_id, empty=True, limit=1)):
@@ -119,14 +121,19 @@ class MemoryStorage(CellStorage):
     async def usage(self, user_id: str, day: str) -> int:
         return self._usage.get((user_id, day), 0)
 
+    @property
+    def records(self) -> MemoryRecords:
+        return self._records
+
     async def check(self) -> None:
         """Always well."""
 
     async def stale(self, prefix: str, batch: int) -> AsyncIterator[list[Cell]]:
         for session_id in list(self._logs):
-            cells = [cell for cell in self._cells(session_id) if not cell.value.startswith(prefix)]
-            for start in range(0, len(cells), batch):
-                yield cells[start : start + batch]
+            for found in _stale(self._cells(session_id), prefix, batch):
+                yield found
+        for found in _stale(self._records.cells(), prefix, batch):
+            yield found
 
     async def rewrite(self, renewals: Sequence[Renewal]) -> int:
         return sum(self._rewrite(renewal) for renewal in renewals)
@@ -148,6 +155,9 @@ class MemoryStorage(CellStorage):
     async def spent(self, after: tuple[str, str], limit: int) -> list[Spent]:
         days = sorted(day for day in self._usage if day > after)[:limit]
         return [Spent(*day, self._usage[day]) for day in days]
+
+    async def recorded(self, after: tuple[str, str], limit: int) -> list[Record]:
+        return self._records.after(after, limit)
 
     def _log(self, session_id: str) -> Log:
         try:
@@ -178,6 +188,8 @@ class MemoryStorage(CellStorage):
 
     def _rewrite(self, renewal: Renewal) -> bool:
         cell = renewal.cell
+        if cell.table == "records":
+            return self._records.rewrite(renewal)
         if cell not in self._cells(cell.session_id):
             return False
         log = self._logs[cell.session_id]
@@ -190,6 +202,84 @@ class MemoryStorage(CellStorage):
             case _:
                 log.session = renewed(log.session, renewal)
         return True
+
+
+class MemoryRecords(Records):
+    """Keeps records until the process ends."""
+
+    def __init__(self) -> None:
+        self._records: dict[tuple[str, str], Record] = {}
+
+    async def add(self, record: Record) -> bool:
+        if record.place in self._records:
+            return False
+        self._records[record.place] = copied(record)
+        return True
+
+    async def get(self, kind: str, record_id: str) -> Record | None:
+        record = self._records.get((kind, record_id))
+        return record and copied(record)
+
+    async def replace(self, record: Record) -> bool:
+        stored = self._records.get(record.place)
+        if stored is None or stored.version != record.version:
+            return False
+        self._records[record.place] = replace(copied(record), version=record.version + 1)
+        return True
+
+    async def remove(self, kind: str, record_id: str) -> bool:
+        return self._records.pop((kind, id), None) is not None
+
+    async def find(
+        self,
+        kind: str,
+        *,
+        key: str | None = None,
+        since: int | None = None,
+        before: tuple[int, str] | None = None,
+        limit: int = 100,
+    ) -> list[Record]:
+        found = [
+            record
+            for record in self._of(kind)
+            if (key is None or record.key == key)
+            and (since is None or record.at >= since)
+            and (before is None or (record.at, record.id) < before)
+        ]
+        found.sort(key=lambda record: (record.at, record.id), reverse=True)
+        return [copied(record) for record in found[:limit]]
+
+    async def due(self, kind: str, now: int, limit: int) -> list[Record]:
+        found = sorted((record.due, record.id) for record in self._of(kind) if record.due is not None)
+        return [copied(self._records[kind, record_id]) for due, record_id in found[:limit] if due <= now]
+
+    def after(self, place: tuple[str, str], limit: int) -> list[Record]:
+        """The next ones in the order of (kind, id)."""
+        found = sorted(found for found in self._records if found > place)
+        return [copied(self._records[place]) for place in found[:limit]]
+
+    def cells(self) -> Iterator[Cell]:
+        """The sealed values."""
+        for (kind, record_id), record in list(self._records.items()):
+            if value := record.data.get(SEALED):
+                yield Cell("records", record_id, kind, "data", value)
+
+    def rewrite(self, renewal: Renewal) -> bool:
+        """Whether the value was still what it was read as."""
+        cell = renewal.cell
+        record = self._records.get((cell.session_id, cell.row))
+        if record is None or record.data.get(SEALED) != cell.value:
+            return False
+        self._records[record.place] = replace(record, data={SEALED: renewal.value})
+        return True
+
+    def _of(self, kind: str) -> Iterator[Record]:
+        return (record for record in self._records.values() if record.kind == kind)
+
+
+def copied(record: Record) -> Record:
+    """The record with data of its own, as JSON gives it back."""
+    return replace(record, data=data_from(data_text(record.data)))
 
 
 def matches(session: Session, query: SessionQuery) -> bool:
@@ -209,6 +299,12 @@ def matches(session: Session, query: SessionQuery) -> bool:
         and (query.idle_since is None or session.last_activity < query.idle_since)
         and (query.before is None or (session.last_activity, session.id) < query.before)
     )
+
+
+def _stale(cells: Iterator[Cell], prefix: str, batch: int) -> Iterator[list[Cell]]:
+    """Those that do not begin with the prefix, in lists."""
+    found = [cell for cell in cells if not cell.value.startswith(prefix)]
+    return (found[start : start + batch] for start in range(0, len(found), batch))
 
 
 def sealed_values(session: Session) -> Iterator[tuple[str, str]]:

@@ -48,6 +48,7 @@ class Moved(NamedTuple):
     entries: int
     tokens: int
     mended: int
+    records: int = 0
 
 
 class Move:
@@ -76,9 +77,10 @@ class Move:
         await self._copy(after)
         compared = await self._compare()
         tokens = await self._copy_spent()
+        records = await self._copy_records()
         await self._target.replace_key_checks(await self._source.key_checks())
         await self._target.finish()
-        return Moved(*compared, tokens=tokens, mended=self._mended)
+        return Moved(*compared, tokens=tokens, mended=self._mended, records=records)
 
     async def _copy(self, after: str) -> None:
         done = Progress(*await self._target.sizes())
@@ -147,6 +149,26 @@ class Move:
             tokens += sum(one.tokens for one in page)
             after = page[-1].user_id, page[-1].day
         return tokens
+
+    async def _copy_records(self) -> int:
+        await self._remove_records()
+        count, after = 0, ("", "")
+        while page := await self._source.recorded(after, BATCH):
+            await self._target.put_recorded(page)
+            if await self._target.recorded(after, len(page)) != page:
+                raise StorageError("the target does not give back the records that it got")
+            count += len(page)
+            after = page[-1].place
+        return count
+
+    async def _remove_records(self) -> None:
+        """Those of an earlier attempt that the source does not have any more."""
+        after = ("", "")
+        while page := await self._target.recorded(after, BATCH):
+            for record in page:
+                if await self._source.records.get(*record.place) is None:
+                    await self._target.records.remove(*record.place)
+            after = page[-1].place
 
 
 async def every(store: CellStorage) -> AsyncIterator[Copy]:

@@ -1,8 +1,9 @@
 """What of a session and its entries is sealed, and what each seal is bound to. No I/O.
 
 Sealed are the texts of people: a session's names, context and share token, and of an entry, as one value in its
-``content``, the content with metadata and file URL. Ids, kinds, times and counts lie open: they are what is searched
-and sorted by. Each value is bound to its table, row, session and column. Empty values stay empty, except contents.
+``content``, the content with metadata and file URL. Of a record its data, as one value. Ids, kinds, times and counts
+lie open: they are what is searched and sorted by. Each value is bound to its table, row, session (or a record's kind)
+and column. Empty values stay empty, except contents.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from chatbox.errors import StorageCorrupt
 from chatbox.keyring import Keyring
 from chatbox.session import Change, Entry, Session
 from chatbox.storage.base import SEALED, Cell, Partial, Renewal
+from chatbox.storage.records import Record, data_from, data_text
 
 SESSION_TEXTS = ("name", "user_name", "assisting_admin_name", "share_token")
 CHANGE_TEXTS = (
@@ -83,6 +85,18 @@ class Seals:
     def opened_partial(self, partial: Partial) -> Partial:
         return replace(partial, content=self.keyring.decrypt(partial.content, _partial_place(partial)).decode())
 
+    def record(self, record: Record) -> Record:
+        if not record.data:
+            return record
+        sealed = self.keyring.encrypt(data_text(record.data).encode(), _record_place(record))
+        return replace(record, data={SEALED: sealed})
+
+    def opened_record(self, record: Record) -> Record:
+        if not record.data:
+            return record
+        sealed = self.keyring.decrypt(str(record.data.get(SEALED, "")), _record_place(record))
+        return replace(record, data=data_from(sealed.decode()))
+
     def renewal(self, cell: Cell) -> Renewal:
         """The cell's value under the current key."""
         place = _place(cell.table, cell.row, cell.session_id, cell.column)
@@ -132,6 +146,10 @@ def _entry_place(entry: Entry) -> bytes:
 
 def _partial_place(partial: Partial) -> bytes:
     return _place("partials", partial.answer_id, partial.session_id, "content")
+
+
+def _record_place(record: Record) -> bytes:
+    return _place("records", record.id, record.kind, "data")
 
 
 def _session_place(session_id: str, column: str) -> bytes:

@@ -11,6 +11,7 @@ from prometheus_client import Histogram
 
 from chatbox.session import Change, Entry, Session
 from chatbox.storage.base import Appended, Partial, SessionQuery, Storage
+from chatbox.storage.records import Records
 
 T = TypeVar("T")
 
@@ -50,6 +51,10 @@ class TimedStorage(Storage):
 
     async def usage(self, user_id: str, day: str) -> int:
         return await self._timed("usage", self._inner.usage(user_id, day))
+
+    @property
+    def records(self) -> Records:
+        return self._inner.records
 
     async def check(self) -> None:
         await self._timed("check", self._inner.check())

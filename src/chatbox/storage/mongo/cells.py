@@ -12,12 +12,15 @@ from chatbox.storage.base import SEALED, Cell, Renewal
 from chatbox.storage.mongo import documents
 from chatbox.storage.mongo.client import Document
 from chatbox.storage.mongo.database import Collection, Database
+from chatbox.storage.records import data_from
 
-CONTEXT = "context"
+MAPPINGS = ("context", "data")
+"""Columns whose sealed text lies in a mapping."""
 
 
 class Place(NamedTuple):
-    """A collection with sealed values: the fields that name the session and the row, and those that are sealed."""
+    """A collection with sealed values: the fields that name the session (or a record's kind) and the row, and the ones
+    that are sealed."""
 
     collection: str
     session: str
@@ -30,9 +33,10 @@ class Place(NamedTuple):
 
 
 PLACES = (
-    Place("sessions", "_id", "_id", ("name", "user_name", "assisting_admin_name", "share_token", CONTEXT)),
+    Place("sessions", "_id", "_id", ("name", "user_name", "assisting_admin_name", "share_token", "context")),
     Place("messages", "session", "message_id", ("content",)),
     Place("partials", "_id", "answer_id", ("content",)),
+    Place("records", "kind", "id", ("data",)),
 )
 
 
@@ -109,12 +113,12 @@ def _cells(place: Place, document: Document) -> Iterator[Cell]:
 
 
 def _start(column: str, prefix: str) -> str:
-    return documents.SEALED_CONTEXT + prefix if column == CONTEXT else prefix
+    return documents.SEALED_MAPPING + prefix if column in MAPPINGS else prefix
 
 
 def _read(column: str, value: str) -> str:
-    return documents.mapping_from(value).get(SEALED, "") if column == CONTEXT else value
+    return str(data_from(value).get(SEALED, "")) if column in MAPPINGS else value
 
 
 def _written(column: str, value: str) -> str:
-    return documents.mapping_text({SEALED: value}) if column == CONTEXT else value
+    return documents.mapping_text({SEALED: value}) if column in MAPPINGS else value

@@ -32,7 +32,11 @@ PAUSE = 0.5
 
 ACTIVE, EMPTY, OF_USER, BY_ACTIVITY = "active_of_user", "empty_of_user", "of_user", "by_activity"
 ANSWERING, SHARE_TOKEN, SHARE_HASH = "answering", "share_token", "share_hash"
+ASSISTED, WAITING = "assisted", "waiting"
 """Indexes of the sessions: queries name them."""
+
+RECORD, BY_TIME, BY_KEY, DUE = "record", "by_time", "by_key", "due"
+"""Indexes of the records."""
 
 
 class Index(NamedTuple):
@@ -56,17 +60,26 @@ INDEXES = (
     Index("sessions", ANSWERING, (("answer_id", UP),), {"sparse": True}, "answers that run, or whose process died"),
     Index("sessions", SHARE_TOKEN, (("share_token", UP),), {"sparse": True}, "a share link"),
     Index("sessions", SHARE_HASH, (("share_hash", UP),), {"sparse": True}, "a share link whose token is sealed"),
+    Index("sessions", ASSISTED, (("assisting_admin_id", UP),), {"sparse": True}, "sessions that staff have"),
+    Index("sessions", WAITING, (("help_since", UP),), {"sparse": True}, "users who wait for a person"),
     Index("messages", "place", (("session", UP), ("index", UP)), {"unique": True},
           "one entry at each place of a log; pages of it"),
     Index("messages", "message", (("session", UP), ("message_id", UP)), {"unique": True}, "a message is stored once"),
     Index("messages", "texts", (("texts", UP),), {"sparse": True}, "changes whose texts can be dropped"),
     Index("periods", "of_session", (("session", UP),), {}, "a session's periods"),
+    Index("takeovers", "of_session", (("session", UP), ("index", UP)), {}, "a session's takeovers"),
+    Index("records", RECORD, (("kind", UP), ("id", UP)), {"unique": True}, "a record is stored once"),
+    Index("records", BY_TIME, (("kind", UP), ("at", DOWN), ("id", DOWN)), {}, "records of a kind, newest first"),
+    Index("records", BY_KEY, (("kind", UP), ("key", UP), ("at", DOWN), ("id", DOWN)), {},
+          "records of a kind with a key, newest first"),
+    Index("records", DUE, (("kind", UP), ("due", UP), ("id", UP)),
+          {"partialFilterExpression": {"due": {"$exists": True}}}, "records with which something has to be done"),
     Index("usage", "of_day", (("user_id", UP), ("day", UP)), {}, "a user's tokens of a day"),
     Index("usage", "expiry", (("expires", UP),), {"expireAfterSeconds": 0}, "usage is dropped after 400 days"),
 )  # fmt: skip
 """Every index of the store, beside those on ``_id``. Made at the start; making one that is there does nothing."""
 
-COLLECTIONS = ("sessions", "messages", "partials", "periods", "usage", "deletions", "state")
+COLLECTIONS = ("sessions", "messages", "partials", "periods", "takeovers", "records", "usage", "deletions", "state")
 
 
 class Database:
@@ -76,6 +89,8 @@ class Database:
     messages: Collection
     partials: Collection
     periods: Collection
+    takeovers: Collection
+    records: Collection
     usage: Collection
     deletions: Collection
     state: Collection

@@ -13,15 +13,15 @@ from bson import ObjectId
 from msgspec.structs import asdict
 
 from chatbox.errors import StorageCorrupt
-from chatbox.session import Change, Entry, Session
+from chatbox.session import Change, Entry, Session, Takeover
 from chatbox.storage.base import SEALED, Partial
 from chatbox.storage.mongo.client import Document
 
 T = TypeVar("T")
 
 NO_CHANGE = Change()
-SEALED_CONTEXT = f'{{"{SEALED}":"'
-"""How a sealed context begins."""
+SEALED_MAPPING = f'{{"{SEALED}":"'
+"""How a sealed mapping begins."""
 
 _encode = msgspec.json.Encoder().encode
 _decode_change = msgspec.json.Decoder(Change).decode
@@ -95,6 +95,16 @@ def logged_from(document: Document) -> Logged:
 
 def period_document(session_id: str, period: Period) -> Document:
     return {"_id": f"{session_id}:{period.number}", "session": session_id, **period._asdict()}
+
+
+def takeover_document(takeover: Takeover) -> Document:
+    values = asdict(takeover)
+    session_id = values.pop("session_id")
+    return {"_id": f"{session_id}:{takeover.index}", "session": session_id, **values}
+
+
+def takeover_from(document: Document) -> Takeover:
+    return _converted(document | {"session_id": document["session"]}, Takeover)
 
 
 def partial_from(document: Document) -> Partial:

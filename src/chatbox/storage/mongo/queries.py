@@ -9,11 +9,13 @@ from chatbox.storage.mongo.client import Document
 from chatbox.storage.mongo.database import (
     ACTIVE,
     ANSWERING,
+    ASSISTED,
     BY_ACTIVITY,
     EMPTY,
     OF_USER,
     SHARE_HASH,
     SHARE_TOKEN,
+    WAITING,
     Database,
 )
 
@@ -108,5 +110,7 @@ def index_for(query: SessionQuery) -> str:
         (query.empty, EMPTY),
         (query.user_id is not None, OF_USER),
         (query.answering, ANSWERING),
+        (query.waiting, WAITING),
+        (query.assisted, ASSISTED),
     )
     return next((index for fits, index in fitting if fits), BY_ACTIVITY)

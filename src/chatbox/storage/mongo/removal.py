@@ -29,5 +29,6 @@ async def finish(db: Database, session_id: str, revision: int | None = None) -> 
     await db.run(lambda: db.messages.delete_many(own))
     await db.run(lambda: db.partials.delete_one(session))
     await db.run(lambda: db.periods.delete_many(own))
+    await db.run(lambda: db.takeovers.delete_many(own))
     await db.run(lambda: db.deletions.delete_one(session))
     return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+from chatbox.session import Takeover
 from chatbox.storage.base import Copy, Spent
 from chatbox.storage.mongo import documents
 from chatbox.storage.mongo.client import Document
@@ -24,11 +25,19 @@ async def copies(db: Database, after: str, limit: int) -> list[Copy]:
 
     found = await db.run(next_ones)
     ids = {"$in": [document["_id"] for document in found]}
+    copies = {document["_id"]: _copy(document) for document in found}
     earlier: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
     for one in await db.run(lambda: db.periods.find({"session": ids}).sort("number").to_list()):
         earlier[one["session"]].append((one["start"], one["end"]))
-    kept = {one["_id"]: one for one in await db.run(lambda: db.partials.find({"_id": ids}).to_list())}
-    return [_copy(document, earlier[document["_id"]], kept.get(document["_id"])) for document in found]
+    takeovers: defaultdict[str, list[Takeover]] = defaultdict(list)
+    for one in await db.run(lambda: db.takeovers.find({"session": ids}).sort("index").to_list()):
+        takeovers[one["session"]].append(documents.takeover_from(one))
+    kept = map(documents.partial_from, await db.run(lambda: db.partials.find({"_id": ids}).to_list()))
+    partials = {one.session_id: one for one in kept if runs(copies[one.session_id].session, one)}
+    return [
+        Copy(copy.session, (*earlier[name], *copy.periods), partials.get(name), tuple(takeovers[name]))
+        for name, copy in copies.items()
+    ]
 
 
 async def spent(db: Database, after: tuple[str, str], limit: int) -> list[Spent]:
@@ -47,8 +56,7 @@ async def spent(db: Database, after: tuple[str, str], limit: int) -> list[Spent]
     return [Spent(one["_id"]["user_id"], one["_id"]["day"], one["tokens"]) for one in found]
 
 
-def _copy(document: Document, earlier: list[tuple[int, int]], kept: Document | None) -> Copy:
+def _copy(document: Document) -> Copy:
+    """What a session's document tells: of the periods the last."""
     state = state_from(document)
-    last = [(state.period.start, state.period.end)] if state.period else []
-    partial = documents.partial_from(kept) if kept else None
-    return Copy(state.summary, (*earlier, *last), partial if partial and runs(state.summary, partial) else None)
+    return Copy(state.summary, ((state.period.start, state.period.end),) if state.period else ())

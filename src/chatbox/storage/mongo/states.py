@@ -20,7 +20,7 @@ from bson import ObjectId
 from pymongo.errors import DuplicateKeyError
 
 from chatbox.errors import StorageBusy, StorageCorrupt
-from chatbox.session import Entry, Session, apply, closed, day_of
+from chatbox.session import Entry, Session, apply, closed, day_of, takeover_ended
 from chatbox.storage.base import Partial, period_closed
 from chatbox.storage.mongo import documents
 from chatbox.storage.mongo.client import Document
@@ -123,6 +123,8 @@ class States:
                 now, closed_now = await self._advance(now, own)
                 others += closed_now
             now = now or await self.load(state.summary.id)
+            if now is None:
+                await self._forget_takeovers(state)
             if now is None or not now.pending:
                 return Settled(now, others)
             state = now
@@ -156,12 +158,15 @@ class States:
 
     async def _do_elsewhere(self, step: Step) -> None:
         """What an entry changes in other documents than its session's. May be done again at any time."""
-        before, (_, entry, change), _ = step
+        before, (_, entry, change), after = step
         if change.tokens:
             await self._count(before, entry, change.tokens)
         if change.ends_turn:
             kept = {"_id": before.id, "fence": {"$lte": before.fence}}
             await self._db.run(lambda: self._db.partials.delete_one(kept))
+        if takeover := takeover_ended(before, entry, after):
+            document = documents.takeover_document(takeover)
+            await self._db.inserted(lambda: self._db.takeovers.insert_one(document))
         if change.supersedes is not None:
             old = {"session": before.id, "message_id": change.supersedes, "index": {"$lte": entry.index}}
             await self._db.run(lambda: self._db.messages.update_one(old, {"$set": {"superseded": True}}))
@@ -175,6 +180,11 @@ class States:
             "expires": datetime.now(UTC) + USAGE_KEPT,
         }
         await self._db.inserted(lambda: self._db.usage.insert_one(used))
+
+    async def _forget_takeovers(self, state: State) -> None:
+        """Those that were noted down while their session was deleted."""
+        noted = {"session": state.summary.id, "index": {"$lte": state.session.last_index}}
+        await self._db.run(lambda: self._db.takeovers.delete_many(noted))
 
     async def _rivals(self, session: Session) -> list[Session]:
         """The user's other active session, if any."""

@@ -18,12 +18,14 @@ from chatbox.errors import StorageError
 from chatbox.session import Change, Entry, Session
 from chatbox.settings import Settings
 from chatbox.storage.base import Appended, Cell, CellStorage, Copy, Partial, Renewal, SessionQuery, Spent
-from chatbox.storage.mongo import cells, queries, source
+from chatbox.storage.mongo import cells, queries, records, source
 from chatbox.storage.mongo.client import MongoSettings, checked
 from chatbox.storage.mongo.database import Database
 from chatbox.storage.mongo.documents import NO_CHANGE
 from chatbox.storage.mongo.ledger import Ledger
+from chatbox.storage.mongo.records import MongoRecords
 from chatbox.storage.mongo.sweep import Sweep
+from chatbox.storage.records import Record
 from chatbox.tasks import Tasks
 
 MIGRATION = "migration"
@@ -39,6 +41,7 @@ class MongoStorage(CellStorage):
 
     def __init__(self, settings: MongoSettings) -> None:
         self._settings = checked(settings)
+        self._records = MongoRecords(lambda: self._db)
         self._stack = AsyncExitStack()
 
     @classmethod
@@ -85,6 +88,10 @@ class MongoStorage(CellStorage):
     async def usage(self, user_id: str, day: str) -> int:
         return await queries.usage(self._db, user_id, day)
 
+    @property
+    def records(self) -> MongoRecords:
+        return self._records
+
     async def check(self) -> None:
         await self._db.probe()
 
@@ -111,6 +118,9 @@ class MongoStorage(CellStorage):
 
     async def spent(self, after: tuple[str, str], limit: int) -> list[Spent]:
         return await source.spent(self._db, after, limit)
+
+    async def recorded(self, after: tuple[str, str], limit: int) -> list[Record]:
+        return await records.after(self._db, after, limit)
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:

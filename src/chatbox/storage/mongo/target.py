@@ -19,9 +19,11 @@ from chatbox.storage.mongo.attempts import DUPLICATE
 from chatbox.storage.mongo.client import Document
 from chatbox.storage.mongo.database import Collection
 from chatbox.storage.mongo.documents import NO_CHANGE, Logged, Period
+from chatbox.storage.mongo.records import record_document
 from chatbox.storage.mongo.states import USAGE_KEPT
 from chatbox.storage.mongo.storage import MIGRATION, MongoStorage
 from chatbox.storage.mongo.sweep import SWEEP
+from chatbox.storage.records import Record
 
 Operation = InsertOne[Document] | ReplaceOne[Document] | DeleteMany
 
@@ -63,6 +65,10 @@ class MongoTarget(MongoStorage, Target):
         ]
         await self._write(self._db.usage, [ReplaceOne({"_id": one["_id"]}, one, upsert=True) for one in found])
 
+    async def put_recorded(self, records: Sequence[Record]) -> None:
+        found = [({"kind": record.kind, "id": record.id}, record_document(record)) for record in records]
+        await self._write(self._db.records, [ReplaceOne(place, record, upsert=True) for place, record in found])
+
     async def finish(self) -> None:
         looked = {"$set": {"at": datetime.now(UTC)}}
         await self._db.put(lambda: self._db.state.update_one({"_id": SWEEP}, looked, upsert=True))
@@ -72,7 +78,8 @@ class MongoTarget(MongoStorage, Target):
         """Nothing is looked for: it is not whole yet."""
 
     async def _refuse_others(self) -> None:
-        if any([await self._holds(held) for held in (self._db.sessions, self._db.messages, self._db.usage)]):
+        kept = (self._db.sessions, self._db.messages, self._db.usage, self._db.records)
+        if any([await self._holds(held) for held in kept]):
             others = "name another database or collection by MONGO_DATABASE or MONGO_COLLECTION"
             raise StorageError(f"the target holds conversations already; {others}")
 
@@ -85,6 +92,8 @@ class MongoTarget(MongoStorage, Target):
         await self._write(self._db.sessions, [ReplaceOne({"_id": one["_id"]}, one, upsert=True) for one in sessions])
         periods = [InsertOne(document) for copy in copies for document in period_documents(copy)]
         await self._write(self._db.periods, [DeleteMany({"session": ids}), *periods])
+        takeovers = [InsertOne(documents.takeover_document(one)) for copy in copies for one in copy.takeovers]
+        await self._write(self._db.takeovers, [DeleteMany({"session": ids}), *takeovers])
         partials = [InsertOne(documents.partial_document(copy.partial)) for copy in copies if copy.partial]
         await self._write(self._db.partials, [DeleteMany({"_id": ids}), *partials])
 

@@ -12,7 +12,8 @@ from chatbox.storage.base import SEALED, Cell, Renewal
 
 
 class Place(NamedTuple):
-    """A table with sealed columns: where its rows come from, with their key, and how one of them is found again."""
+    """A table with sealed columns: where its rows come from, with their key, and how one of them is found again.
+    ``session`` is the session's id, or a record's kind."""
 
     table: str
     rows: str
@@ -20,6 +21,7 @@ class Place(NamedTuple):
     row: str
     columns: tuple[str, ...]
     found: str
+    session: str = "sessions.id"
 
 
 _OF_SESSION = "session = (SELECT number FROM sessions WHERE id = :session_id)"
@@ -49,10 +51,20 @@ PLACES = (
         columns=("content",),
         found=f"{_OF_SESSION} AND answer_id = :row",
     ),
+    Place(
+        "records",
+        "records",
+        key="records.number",
+        row="records.id",
+        columns=("data",),
+        found="kind = :session_id AND id = :row",
+        session="records.kind",
+    ),
 )
 
-_READ = {"context": f"json_extract(context, '$.{SEALED}')"}
-_WRITE = {"context": f"json_object('{SEALED}', :value)"}
+_MAPPINGS = ("context", "data")
+_READ = {column: f"json_extract({column}, '$.{SEALED}')" for column in _MAPPINGS}
+_WRITE = dict.fromkeys(_MAPPINGS, f"json_object('{SEALED}', :value)")
 """How the sealed text is reached in the columns that are not plain text."""
 
 
@@ -60,7 +72,7 @@ def walk(db: sqlite3.Connection, place: Place, after: int, prefix: str, limit: i
     """The values of the next ``limit`` rows that do not begin with ``prefix``, and the key to go on after."""
     values = ", ".join(_unless_fresh(column) for column in place.columns)
     sql = (
-        f"SELECT {place.key}, {place.row}, sessions.id, {values} FROM {place.rows}"
+        f"SELECT {place.key}, {place.row}, {place.session}, {values} FROM {place.rows}"
         f" WHERE {place.key} > :after ORDER BY {place.key} LIMIT :limit"
     )
     found = db.execute(sql, {"prefix": prefix, "after": after, "limit": limit}).fetchall()

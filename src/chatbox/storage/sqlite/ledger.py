@@ -8,8 +8,8 @@ A method that refuses does so before it writes.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
@@ -18,6 +18,8 @@ from chatbox.session import Change, Entry, Session, apply, closed, day_of, takeo
 from chatbox.storage.base import Appended, Partial, Renewal, admit, admit_partial, period_closed
 from chatbox.storage.sqlite import cells, rows
 from chatbox.storage.sqlite.queries import ENTRY, SESSION
+
+T = TypeVar("T")
 
 REMEMBERED = 4096
 """Sessions kept decoded for the next append."""
@@ -100,6 +102,10 @@ class Ledger:
     def replace_key_checks(self, checks: Mapping[str, str]) -> None:
         self._db.execute("DELETE FROM key_checks")
         self._db.executemany("INSERT INTO key_checks VALUES (?, ?)", checks.items())
+
+    def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Something that has nothing to do with sessions."""
+        return work(self._db)
 
     def probe(self) -> None:
         """Write something for real."""

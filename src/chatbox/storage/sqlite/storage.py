@@ -9,22 +9,26 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from functools import partial as bind
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from chatbox.errors import StorageError
 from chatbox.session import Change, Entry, Session
 from chatbox.storage.base import Appended, Cell, CellStorage, Copy, Partial, Renewal, SessionQuery, Spent
-from chatbox.storage.sqlite import cells, queries
+from chatbox.storage.records import Record
+from chatbox.storage.sqlite import cells, queries, records
 from chatbox.storage.sqlite.groupcommit import GroupCommit, translated
 from chatbox.storage.sqlite.ledger import Ledger
 from chatbox.storage.sqlite.lock import FileLock
 from chatbox.storage.sqlite.readers import Readers
+from chatbox.storage.sqlite.records import SqliteRecords
 from chatbox.storage.sqlite.schema import connect, migrate
+
+T = TypeVar("T")
 
 READERS = 2
 NO_CHANGE = Change()
@@ -44,6 +48,7 @@ class SqliteStorage(CellStorage):
 
     def __init__(self, path: Path) -> None:
         self._path = path.resolve()
+        self._records = SqliteRecords(self._write, self._read)
 
     async def create(self, session: Session) -> Session:
         return await self._writer.run(bind(self._ledger.create, session=session))
@@ -74,6 +79,10 @@ class SqliteStorage(CellStorage):
 
     async def usage(self, user_id: str, day: str) -> int:
         return await self._readers.run(bind(queries.usage, user_id=user_id, day=day))
+
+    @property
+    def records(self) -> SqliteRecords:
+        return self._records
 
     async def check(self) -> None:
         await self._writer.run(self._ledger.probe)
@@ -106,6 +115,9 @@ class SqliteStorage(CellStorage):
     async def spent(self, after: tuple[str, str], limit: int) -> list[Spent]:
         return await self._readers.run(bind(queries.spent, after=after, limit=limit))
 
+    async def recorded(self, after: tuple[str, str], limit: int) -> list[Record]:
+        return await self._read(bind(records.after, place=after, limit=limit))
+
     async def __aenter__(self) -> Self:
         self._lock, writer, readers = await asyncio.to_thread(open_files, self._path)
         self._ledger = Ledger(writer)
@@ -118,6 +130,12 @@ class SqliteStorage(CellStorage):
         await self._readers.close()
         await self._writer.close()
         self._lock.release()
+
+    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._writer.run(bind(self._ledger.run, work))
+
+    async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._readers.run(work)
 
 
 def open_files(path: Path) -> tuple[FileLock, sqlite3.Connection, list[sqlite3.Connection]]:
