@@ -228,7 +228,7 @@ class MemoryRecords(Records):
         return True
 
     async def remove(self, kind: str, record_id: str) -> bool:
-        return self._records.pop((kind, id), None) is not None
+        return self._records.pop((kind, record_id), None) is not None
 
     async def find(
         self,
