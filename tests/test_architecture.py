@@ -18,7 +18,7 @@ PACKAGE = ROOT / "src" / "chatbox"
 LADDER = [
     ["", "errors"],
     ["session"],
-    ["turn", "entries", "tasks", "deadline", "values", "strength", "strictjson", "redaction", "readiness"],
+    ["turn", "entries", "cursor", "tasks", "deadline", "values", "strength", "strictjson", "redaction", "readiness"],
     [
         "fields",
         "protocol",

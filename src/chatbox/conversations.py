@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-
 import msgspec
 
-from chatbox.errors import InvalidFormat, NotFound
-from chatbox.session import MESSAGES, STEP, VISIBLE, Entry, Principal, Sender, Session
+from chatbox.cursor import cursor_of, place_of
+from chatbox.errors import NotFound
+from chatbox.session import MESSAGES, STEP, VISIBLE, Entry, Kind, Principal, Sender, Session
 from chatbox.storage.base import SessionQuery, Storage
 from chatbox.turn import open_turn
 
@@ -42,7 +40,7 @@ class Conversations:
 
     async def listing(self, principal: Principal, *, q: str, cursor: str | None, limit: int) -> Listing:
         """The user's sessions, newest activity first. ``q`` searches the names of the newest 1,000."""
-        before = _decode(cursor) if cursor else None
+        before = place_of(cursor)
         if not q:
             found = await self._storage.find(SessionQuery(user_id=principal.user_id, before=before, limit=limit + 1))
         else:
@@ -50,17 +48,18 @@ class Conversations:
             later = [s for s in newest if before is None or (s.last_activity, s.id) < before]
             found = [s for s in later if q.casefold() in s.name.casefold()][: limit + 1]
         page = found[:limit]
-        return Listing(page, _encode(page[-1]) if len(found) > limit else None)
+        return Listing(page, cursor_of(page[-1].last_activity, page[-1].id) if len(found) > limit else None)
 
-    async def page(self, session: Session, before: int | None = None) -> Page:
-        """The stored entries that end before a position; the newest without one."""
+    async def page(self, session: Session, before: int | None = None, sees: frozenset[Kind] = VISIBLE) -> Page:
+        """The stored entries that end before a position, the newest without one; only those of the kinds that the
+        reader ``sees``."""
         if before is None:
             entries = await self._newest(session)
         else:
             entries = await self._storage.read(session.id, before=-(-before // STEP), limit=PAGE)
         seq = entries[-1].seq if entries else 0
         back = entries[0].seq if entries and entries[0].index > 1 else None
-        return Page(session, [_marked(entry) for entry in entries if entry.kind in VISIBLE], seq, back)
+        return Page(session, [_marked(entry) for entry in entries if entry.kind in sees], seq, back)
 
     async def _newest(self, session: Session) -> list[Entry]:
         """While an answer is unfinished, these end where its turn began: attaching there brings it from its first
@@ -106,15 +105,3 @@ def _public(entry: Entry) -> Entry:
     if entry.sender is Sender.ADMIN:
         kept["admin_name"] = "Support"
     return msgspec.structs.replace(entry, metadata=kept)
-
-
-def _encode(session: Session) -> str:
-    return base64.urlsafe_b64encode(f"{session.last_activity} {session.id}".encode()).decode()
-
-
-def _decode(cursor: str) -> tuple[int, str]:
-    try:
-        at, _, session_id = base64.urlsafe_b64decode(cursor.encode()).decode().partition(" ")
-        return int(at), session_id
-    except (ValueError, binascii.Error):
-        raise InvalidFormat("cursor is not one that this list gave.") from None

@@ -15,6 +15,7 @@ MARKS = {
     Kind.ADMIN_JOIN: {"event": "admin_join"},
     Kind.ADMIN_LEAVE: {"event": "admin_leave"},
     Kind.VOICE_MESSAGE: {"voice": "true"},
+    Kind.NOTE: {"event": "note"},
 }
 """Metadata that tells what a frame's type tells."""
 
