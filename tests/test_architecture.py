@@ -38,7 +38,7 @@ LADDER = [
     ["reply", "conversations", "access", "audit", "canned"],
     ["allowance", "sessions", "takeovers"],
     ["chat"],
-    ["housekeeping", "connection"],
+    ["housekeeping", "sockets", "connection"],
     ["llm", "storage", "backplane"],
     ["api"],
     ["app"],

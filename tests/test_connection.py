@@ -509,7 +509,7 @@ async def test_200_sockets_come_and_go_and_leave_nothing_behind(live):
 
 
 async def test_a_reader_that_never_reads_costs_the_others_nothing_and_is_dropped(live, monkeypatch):
-    monkeypatch.setattr("chatbox.connection.WRITE_DEADLINE", 0.5)
+    monkeypatch.setattr("chatbox.sockets.WRITE_DEADLINE", 0.5)
     monkeypatch.setattr("chatbox.outbox.MAX_BYTES", 200_000)
     reader, writer = await raw_socket(live)
     writer.transport.pause_reading()

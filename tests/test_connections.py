@@ -9,16 +9,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chatbox.access import Access, Gate
+from chatbox.auth import Authenticator
 from chatbox.backplane.base import Pool
-from chatbox.backplane.memory import MemoryQuotas
+from chatbox.backplane.memory import MemoryBackplane, MemoryQuotas
 from chatbox.connection import Connection
 from chatbox.connections import COME_BACK, SOCKETS, Connections, Socket
 from chatbox.errors import TooManyConnections, Unavailable
+from chatbox.hub import Hub
 from chatbox.metrics import Metrics
 from chatbox.outbox import Line
 from chatbox.protocol import Close
+from chatbox.sockets import Accepted, Handshake
+from chatbox.storage.memory import MemoryStorage
 from chatbox.tasks import Tasks
 from tests import mutants
+from tests.live import SECRET
 from tests.world import principal
 
 ids = numbers()
@@ -246,7 +252,11 @@ async def test_a_socket_is_told_nothing_before_its_first_frame():
         sent.append(message)
 
     async with Tasks() as tasks:
-        socket = Connection("s", principal(), "", send, Line(), tasks)
+        storage, backplane = MemoryStorage(), MemoryBackplane()
+        access = Access(storage.records, Hub(storage, backplane, tasks), backplane)
+        request = Handshake({"headers": []}, query_token=False)
+        accepted = Accepted("s", principal(), request, send, Line())
+        socket = Connection(accepted, Gate(Authenticator(secret=SECRET), access), tasks)
         socket.hint("drain")
         socket.session_id = "attached"
         socket.hint("drain")

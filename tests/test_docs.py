@@ -11,7 +11,7 @@ import pytest
 import typer
 
 import chatbox
-from chatbox import connection, fields, hub, protocol, strictjson
+from chatbox import fields, hub, protocol, sockets, strictjson
 from chatbox.app import create_app
 from chatbox.cli import app
 from chatbox.config import Config
@@ -103,8 +103,8 @@ def test_the_wire_page_gives_the_limits_of_the_code() -> None:
     assert f"{fields.MAX_CONTENT:,} from clients" in WIRE
     assert f"at most {strictjson.MAX_DEPTH} levels" in WIRE
     assert f"more than {hub.MAX_REPLAY_ENTRIES} entries" in WIRE
-    assert f"{connection.OTHER_FRAMES} a second" in WIRE
-    assert f"{connection.MAX_ERRORS} errors within {connection.ERROR_WINDOW:.0f} s" in WIRE
+    assert f"{sockets.OTHER_FRAMES} a second" in WIRE
+    assert f"{sockets.MAX_ERRORS} errors within {sockets.ERROR_WINDOW:.0f} s" in WIRE
 
 
 def test_the_http_page_has_every_route_and_no_other(tmp_path: Path) -> None:

@@ -388,7 +388,7 @@ async def test_the_servers_goodbye_is_answered_and_then_the_line_ends(live):
 
 
 async def test_a_peer_that_does_not_answer_the_goodbye_is_not_waited_for(live, monkeypatch):
-    monkeypatch.setattr("chatbox.connection.MAX_ERRORS", 0)
+    monkeypatch.setattr("chatbox.sockets.MAX_ERRORS", 0)
     async with upgraded(live) as raw:
         raw.write(frame(TEXT, b"nonsense"))
         while (await raw.frame())[0] != CLOSE:

@@ -62,7 +62,7 @@ WHOLE = "".join(f"{number} " for number in range(1, 15001))
 
 
 async def test_of_readers_that_never_read_little_is_kept_and_the_others_hear_everything(live, monkeypatch):
-    monkeypatch.setattr("chatbox.connection.WRITE_DEADLINE", 1.0)
+    monkeypatch.setattr("chatbox.sockets.WRITE_DEADLINE", 1.0)
     most = watched(monkeypatch)
     async with live.socket() as ann, live.socket() as ben:
         await ann.next()
@@ -78,7 +78,7 @@ async def test_of_readers_that_never_read_little_is_kept_and_the_others_hear_eve
 
 
 async def test_a_reader_that_comes_to_itself_hears_4408_and_resumes_without_a_gap(live, monkeypatch):
-    monkeypatch.setattr("chatbox.connection.WRITE_DEADLINE", 1000.0)
+    monkeypatch.setattr("chatbox.sockets.WRITE_DEADLINE", 1000.0)
     async with live.socket() as ann:
         session_id = (await ann.next())["session_id"]
         async with upgraded(live, room=ROOM) as slow:

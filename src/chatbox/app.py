@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from chatbox import __version__
+from chatbox.access import Access, Gate
 from chatbox.allowance import FRAMES, Allowance
 from chatbox.api import ops, pages, sessions, shares
 from chatbox.api.guard import Guard
@@ -90,6 +91,8 @@ class App:
             self.metrics,
             reconnect_timeout=config.reconnect_timeout,
         )
+        self.access = Access(self.storage.records, self.hub, self.backplane)
+        self.gate = Gate(self.authenticator, self.access)
         commits = Commits(self.storage, self.backplane, self.hub)
         self.chat = self._build_chat(commits)
         self.takeovers = Takeovers(self.storage, commits, self.replies, self.metrics)
@@ -122,6 +125,7 @@ class App:
             for provider in self.providers.values():
                 await stack.enter_async_context(provider)
             await stack.enter_async_context(self.tasks)
+            await self.access.load()
             recovered = await self.housekeeping.settle()
             self._start_background()
             gc.collect()
@@ -134,6 +138,7 @@ class App:
 
     def _start_background(self) -> None:
         self.tasks.keep(self.connections.run, "connections")
+        self.tasks.keep(self.access.watch, "access")
         self.tasks.keep(self.housekeeping.run, "housekeeping")
         self.tasks.keep(self.housekeeping.watch, "watch")
         interval = self.config.rate_limit_cleanup_interval
@@ -191,7 +196,7 @@ class App:
         return ChatSocket(
             self.chat,
             self.connections,
-            self.authenticator,
+            self.gate,
             self.origins,
             self.metrics,
             self.tasks,
