@@ -45,6 +45,8 @@ from chatbox.turn import asks
 
 RECENT = 500
 END = 1 << 40
+EMAIL = "email"
+"""Under this name a session's context holds the address where its user can be answered."""
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -132,11 +134,15 @@ class Chat:
         return session
 
     def _greeting(self, session: Session, replay: Replay) -> protocol.Frame:
+        known = {
+            "reason": replay.reason,
+            "model_id": session.model_id,
+            "admin_id": session.assisting_admin_id,
+            "admin_name": session.assisting_admin_name,
+            "help_email": session.context.get(EMAIL),
+        }
         metadata = {"resumed": "true" if replay.resumed else "false", "help_state": str(session.help_state)}
-        if replay.reason:
-            metadata["reason"] = replay.reason
-        if session.model_id:
-            metadata["model_id"] = session.model_id
+        metadata |= {key: value for key, value in known.items() if value}
         return protocol.connection_status(
             session_id=session.id,
             user_id=session.user_id,
@@ -260,21 +266,44 @@ class Chat:
         await self._commits.commit(caller.listener, entry, Change(model_id=command.model_id))
 
     async def _help(self, caller: Caller, command: AskHelp | CancelHelp) -> None:
-        """Ask for a person, or take that back. What changes nothing is acknowledged and not stored: asking again, or
-        anything while a person is there."""
-        state = Help.ASKED if isinstance(command, AskHelp) else Help.NONE
-        metadata = {"event": "help_state", "state": str(state)}
-        entry = system_entry(caller.session_id, Kind.NOTIFICATION, command.message_id, metadata)
-        if isinstance(command, AskHelp):
-            entry = msgspec.structs.replace(entry, content=command.content)
-        session = await self._sessions.own(caller.principal, caller.session_id)
-        if session.assisting_admin_id or (state is Help.NONE) == (session.help_state is Help.NONE):
+        """Ask for a person, or take that back. What changes nothing is acknowledged and not stored."""
+        entry = help_entry(caller.session_id, command)
+        change = help_change(await self._sessions.own(caller.principal, caller.session_id), command)
+        if change is None:
             if not await self._commits.repeated(caller.listener, entry):
                 acknowledge_nothing(caller.listener, caller.session_id, command.message_id)
             return
         await self._allowance.frame(caller.user_id)
-        await self._commits.commit(caller.listener, entry, Change(help_state=state, active=True))
+        try:
+            await self._commits.commit(caller.listener, entry, change)
+        except Fenced:  # staff have come meanwhile
+            await self._help(caller, command)
 
     def _check_model(self, model_id: str | None) -> None:
         if model_id is not None and all(model.id != model_id for model in self._models):
             raise NotFound("The model does not exist.")
+
+
+def help_entry(session_id: str, command: AskHelp | CancelHelp) -> Entry:
+    """The entry of a call for help, or of its end."""
+    state = Help.ASKED if isinstance(command, AskHelp) else Help.NONE
+    entry = system_entry(
+        session_id, Kind.NOTIFICATION, command.message_id, {"event": "help_state", "state": str(state)}
+    )
+    if isinstance(command, CancelHelp):
+        return entry
+    address = {EMAIL: command.email} if command.email else {}
+    return msgspec.structs.replace(entry, content=command.content, metadata=entry.metadata | address)
+
+
+def help_change(session: Session, command: AskHelp | CancelHelp) -> Change | None:
+    """What a call for help, or its end, changes; None: nothing. To ask again tells only a new address, and so does to
+    ask while a person is there."""
+    assisted, waiting = session.assisting_admin_id is not None, session.help_state is not Help.NONE
+    if isinstance(command, CancelHelp):
+        return Change(help_state=Help.NONE, active=True, by=AI) if waiting and not assisted else None
+    moved = command.email not in ("", session.context.get(EMAIL))
+    context = session.context | {EMAIL: command.email} if moved else None
+    if assisted:
+        return Change(active=True, context=context) if moved else None
+    return Change(help_state=Help.ASKED, active=True, context=context, by=AI) if moved or not waiting else None

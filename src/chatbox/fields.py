@@ -22,6 +22,9 @@ T = TypeVar("T")
 
 CLOCK_AHEAD = timedelta(minutes=1)
 MAX_CONTENT = 10_000
+MAX_EMAIL = 254
+NOT_IN_EMAIL = frozenset(' ,;<>"')
+"""Beside what is not printable: what would make several addresses of one, or a name with an address."""
 
 _Position = Annotated[int, Meta(ge=0, le=MAX_INT)]
 _Text1000 = Annotated[str, Meta(max_length=1000)]
@@ -85,6 +88,19 @@ def required(field: str, value: str) -> str:
     if not value:
         raise MissingField(f"{field} is required.")
     return value
+
+
+def email_address(text: str) -> str:
+    """The e-mail address in a text, "" when there is none. Raises ``InvalidFormat`` for what is no single address."""
+    address = clean(text)
+    local, _, domain = address.partition("@")
+    if not address:
+        return ""
+    if len(address) > MAX_EMAIL or not local or not domain or "@" in domain:
+        raise InvalidFormat(f"email is not an e-mail address of at most {MAX_EMAIL} characters.")
+    if not address.isprintable() or not NOT_IN_EMAIL.isdisjoint(address):
+        raise InvalidFormat("email holds a character that an address can't have.")
+    return address
 
 
 def _refusal(raw: object, detail: str) -> Refusal:

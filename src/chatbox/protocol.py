@@ -9,7 +9,7 @@ import msgspec
 
 from chatbox import fields
 from chatbox.errors import InvalidFormat, Refusal
-from chatbox.fields import Fields, clean, required
+from chatbox.fields import Fields, clean, email_address, required
 from chatbox.session import Entry, Kind, Sender, new_id
 
 SUBPROTOCOL = "chatbox.v1"
@@ -61,7 +61,10 @@ class SelectModel(Command, frozen=True):
 
 
 class AskHelp(Command, frozen=True):
+    """``email`` is where an answer can be sent, "" when the user leaves no address."""
+
     content: str = ""
+    email: str = ""
 
 
 class CancelHelp(Command, frozen=True):
@@ -116,7 +119,8 @@ def _command(given: Fields) -> Inbound:
             model_id = required("model_id", clean(given.model_id or ""))
             return SelectModel(message_id=message_id, session_id=session_id, model_id=model_id)
         case "help_request":
-            return AskHelp(message_id=message_id, session_id=session_id, content=content)
+            email = email_address(given.metadata.get("email", ""))
+            return AskHelp(message_id=message_id, session_id=session_id, content=content, email=email)
         case "help_cancel":
             return CancelHelp(message_id=message_id, session_id=session_id)
         case "file_upload" | "voice_message" as kind:
