@@ -26,6 +26,7 @@ LADDER = [
         "llm.base",
         "llm.history",
         "storage.base",
+        "storage.overview",
         "storage.records",
         "backplane.base",
     ],

@@ -27,6 +27,7 @@ from chatbox.sessions import LISTENERS, Sessions
 from chatbox.storage.base import Storage
 from chatbox.storage.encrypted import EncryptedStorage
 from chatbox.storage.memory import MemoryStorage
+from chatbox.storage.overview import Overview
 from chatbox.storage.records import Records
 from chatbox.storage.sqlite import SqliteStorage
 from chatbox.takeovers import Takeovers
@@ -68,6 +69,10 @@ class Around(Storage):
     @property
     def records(self) -> Records:
         return self.inner.records
+
+    @property
+    def overview(self) -> Overview:
+        return self.inner.overview
 
 
 class Yielding(Around):

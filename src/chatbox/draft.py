@@ -66,6 +66,7 @@ class Draft:
         self.usage: Usage | None = None
         self.state = ""
         self.started = time.monotonic()
+        self.first_ms: int | None = None
         self.writing: asyncio.Task[None] | None = None
 
     def end(self, finish: Finish) -> None:
@@ -157,6 +158,7 @@ class Writer:
         match event:
             case Piece(text):
                 if not draft.texts:
+                    draft.first_ms = round(draft.seconds * 1000)
                     self._metrics.llm_first_token_seconds.labels(provider.settings.id).observe(draft.seconds)
                 await self._piece(draft, text)
             case File():

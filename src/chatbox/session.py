@@ -86,12 +86,11 @@ class Change(msgspec.Struct, frozen=True, omit_defaults=True):
     ``first_name`` names a session that has no name yet. ``active`` moves the user's mark: true closes the open period
     of the user's other session, false ends this one at its last activity. ``share_token`` counts only when there is
     none, so that of two made at once the first stays; "" revokes it; ``share_hash`` comes with it where the token is
-    stored encrypted.
-    ``takes_turn`` raises the fence and makes ``answer_id`` the running answer; ``ends_turn`` clears it.
-    ``supersedes`` is the message_id of an answer that this one replaces.
-    ``joins`` gives the session to a member of staff, by id, whose name is ``admin_name``; ``leaves`` gives it back to
-    the AI. ``by`` is who must have the session for the entry to be stored at all: a member of staff, by id, or the AI,
-    "".
+    stored encrypted. ``takes_turn`` raises the fence and makes ``answer_id`` the running answer; ``ends_turn`` clears
+    it. ``supersedes`` is the message_id of an answer that this one replaces. ``first_ms`` and ``response_ms`` are when
+    an answer's first and last pieces came; ``failed``: it did not succeed. ``joins`` gives the session to a member of
+    staff, by id, whose name is ``admin_name``; ``leaves`` gives it back to the AI. ``by`` is who must have the session
+    for the entry to be stored at all: staff, by id, or the AI, "".
     """
 
     name: str | None = None
@@ -105,6 +104,8 @@ class Change(msgspec.Struct, frozen=True, omit_defaults=True):
     ends_turn: bool = False
     supersedes: str | None = None
     response_ms: int | None = None
+    first_ms: int | None = None
+    failed: bool = False
     tokens: int = 0
     context: dict[str, str] | None = None
     joins: str | None = None
@@ -147,8 +148,7 @@ class Session(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     since then. ``help_since`` is when a person was asked for who has not come yet.
     ``answer_id`` is the running answer, or one whose process died. ``opened_at`` is the start of the open period.
     ``context`` is what is known beside the log: the host page's context, and a provider's state under
-    ``llm:<model id>``.
-    ``share_hash`` finds the share link where the token is stored encrypted; only stores see it.
+    ``llm:<model id>``. ``share_hash`` finds the share link where the token is stored encrypted; only stores see it.
     """
 
     id: str

@@ -43,6 +43,7 @@ import msgspec
 
 from chatbox.errors import Fenced
 from chatbox.session import Change, Entry, Session, Takeover
+from chatbox.storage.overview import Overview
 from chatbox.storage.records import Record, Records
 
 AI = ""
@@ -142,6 +143,11 @@ class Storage(ABC):
     @abstractmethod
     def records(self) -> Records:
         """What is kept beside the conversations. It is there before the store is open."""
+
+    @property
+    @abstractmethod
+    def overview(self) -> Overview:
+        """What staff see of all sessions. It is there before the store is open."""
 
     @abstractmethod
     async def check(self) -> None:

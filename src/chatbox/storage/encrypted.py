@@ -9,8 +9,9 @@ from msgspec.structs import replace
 
 from chatbox.errors import StorageCorrupt
 from chatbox.keyring import Keyring
-from chatbox.session import Change, Entry, Session
+from chatbox.session import Change, Entry, Session, Takeover
 from chatbox.storage.base import Appended, CellStorage, Partial, SessionQuery, Storage
+from chatbox.storage.overview import Bucket, Figures, Overview, StaffQuery
 from chatbox.storage.records import Record, Records
 from chatbox.storage.seals import Seals
 
@@ -22,6 +23,7 @@ class EncryptedStorage(Storage):
         self._inner = inner
         self._seals = Seals(keyring)
         self._records = EncryptedRecords(inner.records, self._seals)
+        self._overview = EncryptedOverview(inner.overview, self._seals)
 
     async def create(self, session: Session) -> Session:
         return self._seals.opened_session(await self._inner.create(self._seals.session(session)))
@@ -67,6 +69,10 @@ class EncryptedStorage(Storage):
     @property
     def records(self) -> EncryptedRecords:
         return self._records
+
+    @property
+    def overview(self) -> EncryptedOverview:
+        return self._overview
 
     async def check(self) -> None:
         await self._inner.check()
@@ -134,3 +140,33 @@ class EncryptedRecords(Records):
 
     async def due(self, kind: str, now: int, limit: int) -> list[Record]:
         return [self._seals.opened_record(record) for record in await self._inner.due(kind, now, limit)]
+
+
+class EncryptedOverview(Overview):
+    """The overview of another store, with the texts of its sessions opened: nothing is searched or sorted by them."""
+
+    def __init__(self, inner: Overview, seals: Seals) -> None:
+        self._inner = inner
+        self._seals = seals
+
+    async def sessions(self, query: StaffQuery, now: int) -> list[Session]:
+        return [self._seals.opened_session(session) for session in await self._inner.sessions(query, now)]
+
+    async def count(self, query: StaffQuery) -> int:
+        return await self._inner.count(query)
+
+    async def figures(self, start: int, end: int, now: int) -> Figures:
+        return await self._inner.figures(start, end, now)
+
+    async def series(self, start: int, end: int, step: int, now: int) -> list[Bucket]:
+        return await self._inner.series(start, end, step, now)
+
+    async def takeovers(
+        self,
+        *,
+        session_id: str | None = None,
+        admin_id: str | None = None,
+        before: tuple[int, str, int] | None = None,
+        limit: int = 100,
+    ) -> list[Takeover]:
+        return await self._inner.takeovers(session_id=session_id, admin_id=admin_id, before=before, limit=limit)

@@ -24,7 +24,9 @@ from chatbox.storage.base import (
     admit_partial,
     period_closed,
 )
+from chatbox.storage.overview import Tally, minute_of, tally_of
 from chatbox.storage.records import Record, Records, data_from, data_text
+from chatbox.storage.scan import ScanOverview
 
 
 @dataclass
@@ -37,6 +39,10 @@ class Log:
     periods: list[tuple[int, int]] = field(default_factory=list)
     takeovers: list[Takeover] = field(default_factory=list)
     partial: Partial | None = None
+
+    @property
+    def copy(self) -> Copy:
+        return Copy(self.session, tuple(self.periods), self.partial, tuple(self.takeovers))
 
     def become(self, session: Session) -> None:
         """Take the new state, and note the period that it closes."""
@@ -53,6 +59,8 @@ class MemoryStorage(CellStorage):
         self._usage: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._key_checks: dict[str, str] = {}
         self._records = MemoryRecords()
+        self._minutes: dict[int, Tally] = {}
+        self._overview = ScanOverview(self._everything, self._minutes)
 
     async def create(self, session: Session) -> Session:
         if empty := await self.find(SessionQuery(user_id=session.user_id, empty=True, limit=1)):
@@ -83,6 +91,8 @@ class MemoryStorage(CellStorage):
         log.become(apply(before, entry, change))
         if takeover := takeover_ended(before, entry, log.session):
             log.takeovers.append(takeover)
+        minute = minute_of(entry.timestamp)
+        self._minutes[minute] = self._minutes.get(minute, Tally()).plus(tally_of(entry, change))
         if change.tokens:
             self._usage[log.session.user_id, day_of(entry.timestamp)] += change.tokens
         if change.ends_turn:
@@ -125,6 +135,10 @@ class MemoryStorage(CellStorage):
     def records(self) -> MemoryRecords:
         return self._records
 
+    @property
+    def overview(self) -> ScanOverview:
+        return self._overview
+
     async def check(self) -> None:
         """Always well."""
 
@@ -149,8 +163,7 @@ class MemoryStorage(CellStorage):
 
     async def copies(self, after: str, limit: int) -> list[Copy]:
         ids = sorted(session_id for session_id in self._logs if session_id > after)[:limit]
-        logs = [self._logs[session_id] for session_id in ids]
-        return [Copy(log.session, tuple(log.periods), log.partial, tuple(log.takeovers)) for log in logs]
+        return [self._logs[session_id].copy for session_id in ids]
 
     async def spent(self, after: tuple[str, str], limit: int) -> list[Spent]:
         days = sorted(day for day in self._usage if day > after)[:limit]
@@ -158,6 +171,9 @@ class MemoryStorage(CellStorage):
 
     async def recorded(self, after: tuple[str, str], limit: int) -> list[Record]:
         return self._records.after(after, limit)
+
+    async def _everything(self) -> list[Copy]:
+        return [log.copy for log in self._logs.values()]
 
     def _log(self, session_id: str) -> Log:
         try:

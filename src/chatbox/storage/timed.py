@@ -5,15 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Sequence
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 from prometheus_client import Histogram
 
-from chatbox.session import Change, Entry, Session
+from chatbox.session import Change, Entry, Session, Takeover
 from chatbox.storage.base import Appended, Partial, SessionQuery, Storage
+from chatbox.storage.overview import Bucket, Figures, Overview, StaffQuery
 from chatbox.storage.records import Records
 
 T = TypeVar("T")
+
+
+class Timed(Protocol):
+    """Measures how long an operation takes."""
+
+    def __call__(self, operation: str, call: Awaitable[T], /) -> Awaitable[T]: ...
 
 
 class TimedStorage(Storage):
@@ -22,6 +29,7 @@ class TimedStorage(Storage):
     def __init__(self, inner: Storage, histograms: Sequence[Histogram]) -> None:
         self._inner = inner
         self._histograms = histograms
+        self._overview = TimedOverview(inner.overview, self._timed)
 
     async def create(self, session: Session) -> Session:
         return await self._timed("create", self._inner.create(session))
@@ -56,6 +64,10 @@ class TimedStorage(Storage):
     def records(self) -> Records:
         return self._inner.records
 
+    @property
+    def overview(self) -> TimedOverview:
+        return self._overview
+
     async def check(self) -> None:
         await self._timed("check", self._inner.check())
 
@@ -76,3 +88,34 @@ class TimedStorage(Storage):
             seconds = time.perf_counter() - start
             for histogram in self._histograms:
                 histogram.labels(operation).observe(seconds)
+
+
+class TimedOverview(Overview):
+    """The overview of another store, measured."""
+
+    def __init__(self, inner: Overview, timed: Timed) -> None:
+        self._inner = inner
+        self._timed = timed
+
+    async def sessions(self, query: StaffQuery, now: int) -> list[Session]:
+        return await self._timed("overview_sessions", self._inner.sessions(query, now))
+
+    async def count(self, query: StaffQuery) -> int:
+        return await self._timed("overview_count", self._inner.count(query))
+
+    async def figures(self, start: int, end: int, now: int) -> Figures:
+        return await self._timed("overview_figures", self._inner.figures(start, end, now))
+
+    async def series(self, start: int, end: int, step: int, now: int) -> list[Bucket]:
+        return await self._timed("overview_series", self._inner.series(start, end, step, now))
+
+    async def takeovers(
+        self,
+        *,
+        session_id: str | None = None,
+        admin_id: str | None = None,
+        before: tuple[int, str, int] | None = None,
+        limit: int = 100,
+    ) -> list[Takeover]:
+        call = self._inner.takeovers(session_id=session_id, admin_id=admin_id, before=before, limit=limit)
+        return await self._timed("overview_takeovers", call)

@@ -26,6 +26,7 @@ from chatbox.storage.mongo.ledger import Ledger
 from chatbox.storage.mongo.records import MongoRecords
 from chatbox.storage.mongo.sweep import Sweep
 from chatbox.storage.records import Record
+from chatbox.storage.scan import ScanOverview
 from chatbox.tasks import Tasks
 
 MIGRATION = "migration"
@@ -42,6 +43,7 @@ class MongoStorage(CellStorage):
     def __init__(self, settings: MongoSettings) -> None:
         self._settings = checked(settings)
         self._records = MongoRecords(lambda: self._db)
+        self._overview = ScanOverview(self._everything, {})
         self._stack = AsyncExitStack()
 
     @classmethod
@@ -91,6 +93,13 @@ class MongoStorage(CellStorage):
     @property
     def records(self) -> MongoRecords:
         return self._records
+
+    @property
+    def overview(self) -> ScanOverview:
+        return self._overview
+
+    async def _everything(self) -> list[Copy]:
+        return await self.copies("", 1 << 30)
 
     async def check(self) -> None:
         await self._db.probe()

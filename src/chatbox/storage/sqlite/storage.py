@@ -20,6 +20,7 @@ from chatbox.errors import StorageError
 from chatbox.session import Change, Entry, Session
 from chatbox.storage.base import Appended, Cell, CellStorage, Copy, Partial, Renewal, SessionQuery, Spent
 from chatbox.storage.records import Record
+from chatbox.storage.scan import ScanOverview
 from chatbox.storage.sqlite import cells, queries, records
 from chatbox.storage.sqlite.groupcommit import GroupCommit, translated
 from chatbox.storage.sqlite.ledger import Ledger
@@ -49,6 +50,7 @@ class SqliteStorage(CellStorage):
     def __init__(self, path: Path) -> None:
         self._path = path.resolve()
         self._records = SqliteRecords(self._write, self._read)
+        self._overview = ScanOverview(self._everything, {})
 
     async def create(self, session: Session) -> Session:
         return await self._writer.run(bind(self._ledger.create, session=session))
@@ -83,6 +85,13 @@ class SqliteStorage(CellStorage):
     @property
     def records(self) -> SqliteRecords:
         return self._records
+
+    @property
+    def overview(self) -> ScanOverview:
+        return self._overview
+
+    async def _everything(self) -> list[Copy]:
+        return await self.copies("", -1)
 
     async def check(self) -> None:
         await self._writer.run(self._ledger.probe)
