@@ -215,7 +215,7 @@ class App:
             redirect_slashes=False,
         )
         answer_errors(app)
-        guard = Guard(self.authenticator)
+        guard = Guard(self.gate)
         for router in (
             sessions.routes(guard, self.sessions, self.conversations),
             shares.routes(guard, self.sessions, self.conversations, self.quotas),

@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from chatbox.api.guard import RateLimitExceeded
 from chatbox.errors import Code, DatabaseUnavailable, InvalidFormat, InvalidToken, NotFound, Refusal, StorageError
 from chatbox.metrics import Metrics
 
@@ -34,7 +35,7 @@ HEADERS = {
 """Every answer has them; a route may give another value."""
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
-METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"})
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 PROBES = frozenset({"/healthz", "/readyz", "/metrics/prometheus"})
 """Asked every few seconds for ever; worth a line when something is wrong."""
 
@@ -132,6 +133,11 @@ def answer_errors(app: FastAPI) -> None:
     async def refused(_request: Request, error: Refusal) -> JSONResponse:
         return _answer(error)
 
+    @app.exception_handler(RateLimitExceeded)
+    async def limited(_request: Request, error: RateLimitExceeded) -> JSONResponse:
+        body = {"error": "rate_limit_exceeded", "message": error.message, "retry_after_ms": error.retry_after}
+        return JSONResponse(body, 429, _retry_after(error))
+
     @app.exception_handler(StorageError)
     async def store_failed(_request: Request, error: StorageError) -> JSONResponse:
         log.error("the store failed", error=str(error))
@@ -164,7 +170,11 @@ def _allowed(app: FastAPI, request: Request) -> list[str]:
 
 
 def _answer(refusal: Refusal, status: int | None = None) -> JSONResponse:
-    headers = {} if refusal.retry_after is None else {"Retry-After": str(-(-refusal.retry_after // 1000))}
+    headers = _retry_after(refusal)
     if isinstance(refusal, InvalidToken):
         headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse({"error": refusal.message, "code": refusal.code}, status or refusal.status, headers)
+
+
+def _retry_after(refusal: Refusal) -> dict[str, str]:
+    return {} if refusal.retry_after is None else {"Retry-After": str(-(-refusal.retry_after // 1000))}
