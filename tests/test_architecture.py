@@ -31,7 +31,7 @@ LADDER = [
         "backplane.base",
     ],
     ["auth", "jwks", "limits", "metrics", "logs", "keyring", "settings", "vault", "rules", "reading", "config"],
-    ["outbox", "lines", "connections", "health"],
+    ["outbox", "lines", "connections", "health", "staff.parameters", "staff.figures"],
     ["room"],
     ["hub"],
     ["commits"],
