@@ -11,7 +11,7 @@ from chatbox.backplane.base import Backplane, Stored
 from chatbox.errors import Conflict, Fenced
 from chatbox.hub import Hub
 from chatbox.room import Listener
-from chatbox.session import Change, Entry, Kind
+from chatbox.session import Change, Entry, Kind, Sender
 from chatbox.storage.base import Appended, Storage
 
 NEVER = -1
@@ -74,5 +74,7 @@ def acknowledge_nothing(listener: Listener, session_id: str, message_id: str) ->
 
 
 def _said(entry: Entry) -> tuple[object, ...]:
-    """What makes two frames with one id the same message."""
-    return entry.kind, entry.content, entry.file_id, entry.metadata if entry.kind is Kind.NOTIFICATION else None
+    """What makes two frames with one id the same message: the same one says the same."""
+    who = entry.metadata.get("admin_id") if entry.sender is Sender.ADMIN else None
+    event = entry.metadata if entry.kind is Kind.NOTIFICATION else None
+    return entry.kind, entry.sender, who, entry.content, entry.file_id, event

@@ -87,13 +87,14 @@ class Housekeeping:
         return self._replies.running(room.session_id) is None and (late or room.owing.open_answer is not None)
 
     async def _see_to(self, room: Room) -> None:
+        index = room.index
         try:
             if room.owing.open_answer:
                 session = await self._replies.settle_answer(room.session_id, room.owing.open_answer)
             else:
                 session = await self._storage.get(room.session_id)
-            if session:
-                await self._replies.look(session)
+            if session and not await self._replies.look(session) and room.index == index:
+                room.owing.asked_at = None
         except (StorageError, NotFound) as error:
             log.warning("an unfinished answer can't be closed yet", session=room.session_id, error=str(error))
 

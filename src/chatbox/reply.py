@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 
 import msgspec
 import stamina
@@ -28,10 +29,10 @@ from chatbox.draft import Draft, ReplyLimits, Writer
 from chatbox.errors import DatabaseUnavailable, Fenced, NotFound, StorageBusy, StorageError, Unavailable
 from chatbox.hub import Hub
 from chatbox.llm.base import Prompt, Provider
-from chatbox.llm.history import build_prompt, estimate_tokens
+from chatbox.llm.history import build_prompt
 from chatbox.metrics import Metrics
 from chatbox.session import Change, Entry, Finish, Kind, Session, new_id
-from chatbox.settlement import Settlement, answer_entry, ending
+from chatbox.settlement import Settlement, outcome
 from chatbox.storage.base import Appended, Storage
 from chatbox.tasks import Tasks
 
@@ -68,6 +69,8 @@ class Reply:
         self.woken = True
         self.idle = asyncio.Event()
         self._finish: Finish | None = None
+        self._given_up = asyncio.Event()
+        self._stopped: str | None = None
         self._stopped_before = 0
 
     def begin(self, draft: Draft) -> None:
@@ -75,18 +78,22 @@ class Reply:
         self.draft, self.fence = draft, draft.turn.fence
         if self._finish:
             draft.end(self._finish)
-        elif draft.turn.index < self._stopped_before:
+        elif draft.turn.index < self._stopped_before or draft.turn.answer_id == self._stopped:
             draft.end(Finish.STOPPED)
 
     def rest(self) -> None:
         """The turn is over."""
         self.draft, self._finish = None, None
+        self._given_up.clear()
         self.idle.set()
 
     def end(self, finish: Finish, target: str | None = None) -> None:
         """End the turn that is running or being taken; if ``target`` is given, only that answer."""
-        if self.draft is None:
-            self._finish = self._finish or (None if target else finish)
+        if self.draft is None and target:
+            self._stopped = target
+        elif self.draft is None:
+            self._finish = self._finish or finish
+            self._given_up.set()
         elif target in (None, self.draft.turn.answer_id):
             self.draft.end(finish)
 
@@ -97,7 +104,7 @@ class Reply:
         if entry.kind is Kind.REGENERATE:
             self._stop_before(entry.index)
         elif entry.kind is Kind.STOP:
-            self.woken = self.woken and turn.HALT not in entry.metadata
+            self.woken = self.woken and not entry.metadata.keys() & {turn.HALT, turn.PAUSE}
             self.end(Finish.STOPPED, entry.metadata.get("target") or None)
 
     def _stop_before(self, index: int) -> None:
@@ -106,10 +113,12 @@ class Reply:
         if self.draft and self.draft.turn.index < index:
             self.draft.end(Finish.STOPPED)
 
-    @property
-    def given_up(self) -> bool:
-        """Whether the turn that is being taken need not be taken any more."""
-        return self._finish is not None
+    async def given_up(self, seconds: float) -> bool:
+        """Wait so long, at most: whether the turn that is being taken need not be taken any more."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._given_up.wait()
+        return self._given_up.is_set()
 
 
 class Replies:
@@ -159,23 +168,26 @@ class Replies:
             reply = self._running[session.id] = Reply(session)
             self._tasks.start(self._run(reply), f"reply {session.id}")
 
-    async def look(self, session: Session) -> None:
-        """Answer what another process left unanswered."""
-        if session.assisting_admin_id is None:
-            newest = await self._storage.read(session.id, before=END, limit=NEWEST)
-            if turn.owed(newest):
-                self.wake(session)
+    async def look(self, session: Session) -> bool:
+        """Answer what another process left unanswered. Returns whether there is something."""
+        owed = session.assisting_admin_id is None and turn.owed(await self._newest(session.id))
+        if owed:
+            self.wake(session)
+        return owed
 
-    async def halt(self, session_id: str) -> None:
-        """End the running answer, whichever replica writes it, and begin no other one; returns when it is stored.
-        Raises ``StorageError``."""
+    async def halt(self, session_id: str, how: str = turn.HALT, patience: float = LEASE + GRACE) -> Session | None:
+        """End the running answer, whichever replica writes it, and begin no other one; returns when it is stored, or
+        after ``patience`` s, with the session as it is then. ``turn.PAUSE``: what was asked meanwhile is still owed.
+        Raises ``NotFound``, ``StorageError``."""
+        deadline = time.monotonic() + patience
         if reply := self._running.get(session_id):
             reply.woken = False
             reply.end(Finish.STOPPED)
-            await reply.idle.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await reply.idle.wait()
         session = await self._storage.get(session_id)
-        if session and session.answer_id:
-            await self._halt_elsewhere(session)
+        return await self._halt_elsewhere(session, how, deadline) if session and session.answer_id else session
 
     async def settle(self, session: Session) -> Session:
         """End a turn whose process died: what was kept becomes the answer, marked ``interrupted``. One whose process
@@ -202,14 +214,22 @@ class Replies:
         for task in waiting:
             task.cancel()
 
-    async def _halt_elsewhere(self, session: Session) -> None:
+    async def _halt_elsewhere(self, session: Session, how: str, deadline: float) -> Session | None:
         """Tell the replica that writes the answer to stop; if it is dead, close the answer when its lease is over."""
-        halted = session.answer_id or ""
-        await self._publish(await self._storage.append(turn.halt_entry(session.id, halted)))
-        deadline = time.monotonic() + LEASE + GRACE
-        while session.answer_id == halted and time.monotonic() < deadline:
+        halted, now = session.answer_id or "", session
+        await self._publish(await self._storage.append(turn.halt_entry(session.id, halted, how)))
+        while now and now.answer_id == halted and time.monotonic() < deadline:
             await asyncio.sleep(0.1)
-            session = await self.settle(await self._storage.get(session.id) or session)
+            now = await self._storage.get(session.id)
+            now = now and await self.settle(now)
+        return now
+
+    async def _newest(self, session_id: str) -> list[Entry]:
+        """The end of the log, as much of it as tells whether an answer is owed."""
+        newest = await self._storage.read(session_id, before=END, limit=NEWEST)
+        if len(newest) < NEWEST or any(map(turn.settles, newest)):
+            return newest
+        return await self._storage.read(session_id, before=END, limit=HISTORY)
 
     # -- one session's turns -------------------------------------------------------------------------------------------
 
@@ -253,7 +273,9 @@ class Replies:
             provider = self._provider(taken.session)
             prompt = self._prompt(taken, provider)
             await self._write(draft, provider, prompt)
-            stored = await self._store(draft, *self._outcome(taken, draft, provider, prompt))
+            entry, change = outcome(taken.session, draft, provider.settings.id, prompt)
+            self._metrics.tokens_used_total.labels(provider.settings.id).inc(change.tokens)
+            stored = await self._store(draft, entry, change)
         finally:
             await self._backplane.finish(reply.session_id, taken.turn.answer_id, stored=stored)
 
@@ -270,9 +292,8 @@ class Replies:
                     return None
             except StorageBusy as error:
                 log.warning("a turn can't be taken yet", error=str(error))
-            if reply.given_up:
+            if await reply.given_up(wait):
                 return None
-            await asyncio.sleep(wait)
             wait = min(wait * 2, MAX_WAIT)
 
     async def _try_turn(self, reply: Reply, entry: Entry) -> Taken | None:
@@ -366,26 +387,5 @@ class Replies:
                 return await self._storage.append(entry, change, fence=fence)
         raise AssertionError("stamina returns or raises")
 
-    def _outcome(self, taken: Taken, draft: Draft, provider: Provider, prompt: Prompt) -> tuple[Entry, Change]:
-        finish, model, replaces = draft.finish or Finish.INTERRUPTED, provider.settings.id, taken.turn.replaces
-        tokens = draft.usage.total if draft.usage else _estimate(prompt, draft)
-        self._metrics.tokens_used_total.labels(model).inc(tokens)
-        change = Change(
-            ends_turn=True,
-            tokens=tokens,
-            response_ms=round(draft.seconds * 1000) if finish in (Finish.STOP, Finish.LENGTH) else None,
-            supersedes=replaces,
-            context=taken.session.context | {f"llm:{model}": draft.state} if draft.state else None,
-        )
-        metadata = ending(finish, tokens, replaces, estimated=draft.usage is None)
-        return answer_entry(taken.session, taken.turn.answer_id, draft.text, metadata, model), change
-
     async def _publish(self, stored: Appended) -> None:
         await self._backplane.publish(stored.entry.session_id, Stored(stored.entry))
-
-
-def _estimate(prompt: Prompt, draft: Draft) -> int:
-    """Tokens of an answer about which the model did not say; none if it never began."""
-    if not draft.texts:
-        return 0
-    return estimate_tokens(draft.text) + sum(estimate_tokens(turn.content) for turn in prompt.turns)

@@ -14,7 +14,7 @@ from chatbox.hub import Hub
 from chatbox.metrics import Metrics
 from chatbox.reply import Replies
 from chatbox.session import MAX_MESSAGE_ID, Change, Entry, Kind, Principal, Session, new_id, now_ms
-from chatbox.storage.base import Appended, SessionQuery, Storage
+from chatbox.storage.base import AI, Appended, SessionQuery, Storage
 from chatbox.turn import ENDED
 
 NEW = "new"
@@ -79,17 +79,16 @@ class Sessions:
 
     async def close(self, session: Session) -> Session:
         """End the session: its answer stops, staff leave, its period closes. Ending twice is ending once."""
-        await self._replies.halt(session.id)
-        if session.assisting_admin_id:
-            await self._end_takeover(session)
-        if not session.is_active:
-            return session
-        message_id = _own_id(ENDED, session.opened_at)
-        note = system_entry(session.id, Kind.NOTIFICATION, message_id, {"event": ENDED})
-        stored = await self._append(note, Change(active=False))
-        if stored.fresh:
-            self._metrics.sessions_ended_total.inc()
-        return stored.session
+        now = await self._replies.halt(session.id)
+        while now and (session.is_active or now.assisting_admin_id):
+            await self._end_takeover(now)
+            if session.is_active:
+                with suppress(Fenced):  # staff have joined meanwhile
+                    return await self._end_period(session)
+            now = await self._storage.get(session.id)
+        if now is None:
+            raise NotFound("The session does not exist.")
+        return now
 
     async def delete(self, session: Session) -> None:
         """Remove the session for good; its answer stops, its sockets close."""
@@ -121,9 +120,19 @@ class Sessions:
             await self._append(entry, Change(share_token=""))
 
     async def _end_takeover(self, session: Session) -> None:
+        if session.assisting_admin_id is None:
+            return
         entry = leaving(session, _own_id("leave", session.assisted_index), reason="ended")
         with suppress(Fenced):  # they have left meanwhile
             await self._append(entry, Change(leaves=True, by=session.assisting_admin_id))
+
+    async def _end_period(self, session: Session) -> Session:
+        """Close the period that is open. Raises ``Fenced`` while staff have the session."""
+        note = system_entry(session.id, Kind.NOTIFICATION, _own_id(ENDED, session.opened_at), {"event": ENDED})
+        stored = await self._append(note, Change(active=False, by=AI))
+        if stored.fresh:
+            self._metrics.sessions_ended_total.inc()
+        return stored.session
 
     async def _gone(self, session_id: str) -> None:
         await self._backplane.publish(session_id, Removed())

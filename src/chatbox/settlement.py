@@ -8,7 +8,9 @@ import structlog
 
 from chatbox import turn
 from chatbox.backplane.base import Backplane, Grant, Stored
+from chatbox.draft import Draft
 from chatbox.errors import Fenced, NotFound
+from chatbox.llm.base import Prompt
 from chatbox.llm.history import estimate_tokens
 from chatbox.session import Change, Entry, Finish, Kind, Sender, Session, new_id, now_ms
 from chatbox.storage.base import Storage
@@ -17,6 +19,8 @@ log = structlog.get_logger(component="settlement")
 
 HISTORY = 500
 END = 1 << 40
+FAILURES = (Finish.TIMEOUT, Finish.INTERRUPTED, Finish.ERROR)
+"""Ends of an answer that nobody wanted."""
 
 
 class Settlement:
@@ -56,7 +60,7 @@ class Settlement:
         tokens = estimate_tokens(content)
         metadata = ending(Finish.INTERRUPTED, tokens, replaces, estimated=True)
         entry = answer_entry(session, answer_id, content, metadata, session.model_id)
-        change = Change(ends_turn=True, tokens=tokens, supersedes=replaces)
+        change = Change(ends_turn=True, tokens=tokens, failed=True, supersedes=replaces)
         try:
             stored = await self._storage.append(entry, change, fence=session.fence)
         except Fenced:
@@ -81,6 +85,30 @@ def _replaced_by(entries: Sequence[Entry], answer_id: str) -> str | None:
     """The answer whose place an unfinished one was to take."""
     began = max((entry.index for entry in entries if entry.metadata.get("answer_id") == answer_id), default=0)
     return turn.replaced([entry for entry in entries if entry.index < began])
+
+
+def outcome(session: Session, draft: Draft, model_id: str, prompt: Prompt) -> tuple[Entry, Change]:
+    """What ends a turn that this process has written: the answer's entry, and what it changes."""
+    finish, replaces = draft.finish or Finish.INTERRUPTED, draft.turn.replaces
+    tokens = draft.usage.total if draft.usage else _estimate(prompt, draft)
+    change = Change(
+        ends_turn=True,
+        tokens=tokens,
+        response_ms=round(draft.seconds * 1000) if finish in (Finish.STOP, Finish.LENGTH) else None,
+        first_ms=draft.first_ms,
+        failed=finish in (Finish.TIMEOUT, Finish.INTERRUPTED, Finish.ERROR),
+        supersedes=replaces,
+        context=session.context | {f"llm:{model_id}": draft.state} if draft.state else None,
+    )
+    metadata = ending(finish, tokens, replaces, estimated=draft.usage is None)
+    return answer_entry(session, draft.turn.answer_id, draft.text, metadata, model_id), change
+
+
+def _estimate(prompt: Prompt, draft: Draft) -> int:
+    """Tokens of an answer about which the model did not say; none if it never began."""
+    if not draft.texts:
+        return 0
+    return estimate_tokens(draft.text) + sum(estimate_tokens(turn.content) for turn in prompt.turns)
 
 
 def ending(finish: Finish, tokens: int, replaces: str | None, *, estimated: bool) -> dict[str, str]:

@@ -14,18 +14,24 @@ from __future__ import annotations
 
 import time
 
+import structlog
+
 from chatbox.backplane.base import LEASE
 from chatbox.commits import Commits, acknowledge_nothing
 from chatbox.entries import leaving, staff_entry
-from chatbox.errors import Conflict, Fenced, Forbidden, NotFound, Unavailable
+from chatbox.errors import Conflict, Fenced, Forbidden, NotFound, StorageError, Unavailable
 from chatbox.metrics import Metrics
 from chatbox.reply import GRACE, Replies
 from chatbox.room import Listener
 from chatbox.session import ADMIN, Change, Entry, Kind, Principal, Session, Staff
 from chatbox.storage.base import Storage
+from chatbox.turn import PAUSE
+
+log = structlog.get_logger(component="takeovers")
 
 PATIENCE = LEASE + 2 * GRACE
-"""Seconds after which an answer that does not stop makes a takeover fail."""
+"""Seconds after which an answer that does not stop makes a takeover fail: the lease of one whose replica died is over
+by then."""
 
 
 class Takeovers:
@@ -63,9 +69,9 @@ class Takeovers:
                 return session
             if session.assisting_admin_id:
                 raise Conflict(_taken(session))
-            if time.monotonic() > deadline:
+            if (left := deadline - time.monotonic()) <= 0:
                 raise Unavailable("The running answer can't be stopped now. Try again in a moment.")
-            await self._replies.halt(session_id)
+            await self._replies.halt(session_id, PAUSE, left)
 
     async def leave(
         self, staff: Principal, session_id: str, message_id: str, listener: Listener | None = None
@@ -86,7 +92,10 @@ class Takeovers:
             return await self.leave(staff, session_id, message_id)
         if ADMIN not in staff.roles:
             raise Forbidden("Only an administrator gives back a colleague's conversation.")
-        return await self.end(session, message_id, reason="released", released_by=staff.user_id)
+        session = await self.end(session, message_id, reason="released", released_by=staff.user_id)
+        if session.assisting_admin_id:  # it was handed on in this very moment
+            raise Conflict(_taken(session))
+        return session
 
     async def end(self, session: Session, message_id: str, **why: str) -> Session:
         """End a takeover in the place of who has the session: released, gone, or with the session. If it is theirs no
@@ -100,7 +109,9 @@ class Takeovers:
     async def transfer(
         self, staff: Principal, to: Staff, session_id: str, message_id: str, listener: Listener | None = None
     ) -> Session:
-        """Give the session to a colleague."""
+        """Give the session to a colleague, without the AI between."""
+        if to.id == staff.user_id:
+            raise Conflict("A conversation is handed on to a colleague.")
         before = {"from_id": staff.user_id, "from_name": staff.name}
         entry = staff_entry(to, session_id, Kind.ADMIN_JOIN, message_id, **before)
         change = Change(joins=to.id, admin_name=to.name, by=staff.user_id)
@@ -138,8 +149,10 @@ class Takeovers:
 
     async def _give_back(self, entry: Entry, holder: str, listener: Listener | None) -> Session:
         stored = await self._commits.commit(listener, entry, Change(leaves=True, by=holder))
-        if stored.fresh:
+        try:
             await self._replies.look(stored.session)
+        except StorageError as error:
+            log.warning("what was asked is answered later", session=entry.session_id, error=str(error))
         return stored.session
 
     async def _session(self, session_id: str) -> Session:

@@ -13,7 +13,9 @@ from chatbox.session import MESSAGES, Entry, Kind, Sender, new_id, now_ms
 SAID = (Kind.USER_MESSAGE, Kind.VOICE_MESSAGE)
 ENDED = "session_ended"
 HALT = "halt"
-"""In a stop's metadata: begin no other answer to what was asked before."""
+"""In a stop's metadata: begin no other answer to what was asked before, ever."""
+PAUSE = "pause"
+"""In a stop's metadata: begin no other answer just now; what was asked before is still owed."""
 
 
 def owed(entries: Sequence[Entry]) -> bool:
@@ -76,8 +78,9 @@ def still_open(answer_id: str | None, entries: Sequence[Entry]) -> str | None:
 
 
 class Owing:
-    """What is owed, as a log passes by. ``open_answer`` is not in the log yet; ``asked_at`` is when (in s, by the clock
-    of who passes the entries) something was asked that nobody has taken up. ``assisted``: staff have the session."""
+    """What may be owed, as a log passes by. ``open_answer`` is not in the log yet; ``asked_at`` is when (in s, by the
+    clock of who passes the entries) something was asked that nobody has taken up, or staff left, perhaps without having
+    answered what was asked before all that has passed. ``assisted``: staff have the session."""
 
     __slots__ = ("asked_at", "assisted", "open_answer")
 
@@ -93,7 +96,9 @@ class Owing:
             self.assisted = entry.kind is Kind.ADMIN_JOIN
         if settles(entry):
             self.asked_at = None
-        elif wants(entry) and self.asked_at is None:
+        elif entry.kind is Kind.STOP and PAUSE in entry.metadata:
+            self.asked_at = self.asked_at and now
+        elif (wants(entry) or entry.kind is Kind.ADMIN_LEAVE) and self.asked_at is None:
             self.asked_at = now
 
 
@@ -109,13 +114,13 @@ def turn_entry(session_id: str, answer_id: str) -> Entry:
     )
 
 
-def halt_entry(session_id: str, answer_id: str) -> Entry:
-    """The entry that stops an answer and begins no other one."""
+def halt_entry(session_id: str, answer_id: str, how: str) -> Entry:
+    """The entry that stops an answer and begins no other one; ``how`` is ``HALT`` or ``PAUSE``."""
     return Entry(
         session_id=session_id,
         kind=Kind.STOP,
         message_id=new_id(),
         sender=Sender.SYSTEM,
         timestamp=now_ms(),
-        metadata={"target": answer_id, HALT: "true"},
+        metadata={"target": answer_id, how: "true"},
     )
