@@ -7,6 +7,7 @@ import pytest
 
 from chatbox.allowance import Allowance
 from chatbox.backplane.memory import MemoryBackplane, MemoryBus
+from chatbox.entries import system_entry
 from chatbox.errors import Conflict, NotFound, StorageBusy, TooMany
 from chatbox.hub import Hub, Position
 from chatbox.llm.base import End, Piece
@@ -23,7 +24,7 @@ from chatbox.protocol import (
     Stop,
     Typing,
 )
-from chatbox.session import Help, Kind
+from chatbox.session import Change, Help, Kind, Principal
 from chatbox.sessions import NEW
 from chatbox.storage.base import SessionQuery
 from chatbox.storage.memory import MemoryStorage
@@ -320,6 +321,80 @@ async def test_help_is_asked_for_once_and_taken_back_once(here):
     with pytest.raises(Conflict):
         await here.do(ear, CancelHelp(message_id="h1"))
     assert not ear.copy.broken + other.copy.broken
+
+
+async def test_an_address_for_an_answer_is_kept_for_staff_and_told_to_every_tab(here):
+    ear, other = await here.enter(), await here.enter()
+    for _ in range(2):
+        await here.do(ear, AskHelp(message_id="h1", content="please", email="ann@example.com"))
+    session = await here.storage.get(ear.session_id)
+    assert (session.last_index, session.help_state, session.context) == (1, Help.ASKED, {"email": "ann@example.com"})
+    assert other.of("notification")[0]["metadata"] == {
+        "event": "help_state",
+        "state": "asked",
+        "email": "ann@example.com",
+    }
+    assert (await here.enter()).frames[0]["metadata"]["help_email"] == "ann@example.com"
+
+
+async def test_an_address_that_comes_later_asks_nobody_again(here):
+    ear, other = await here.enter(), await here.enter()
+    await here.do(ear, AskHelp(message_id="h1"))
+    asked = await here.storage.get(ear.session_id)
+    told = system_entry(ear.session_id, Kind.NOTIFICATION, "told", {"event": "help_state", "state": "told"})
+    await here.storage.append(told, Change(help_state=Help.TOLD))
+    for message_id in ("h2", "h2", "h3"):
+        await here.do(ear, AskHelp(message_id=message_id, email="ann@example.com"))
+    session = await here.storage.get(ear.session_id)
+    assert (session.help_state, session.help_since) == (Help.TOLD, asked.help_since)
+    assert (session.last_index, session.context["email"]) == (3, "ann@example.com")
+    await here.do(other, AskHelp(message_id="h4", email="work@example.com"))
+    assert (await here.storage.get(ear.session_id)).context == {"email": "work@example.com"}
+    await here.do(ear, AskHelp(message_id="h2", email="ann@example.com"))
+    assert (await here.storage.get(ear.session_id)).context == {"email": "work@example.com"}
+    assert not ear.copy.broken + other.copy.broken
+
+
+async def test_while_a_person_is_there_only_a_new_address_is_news(here):
+    ear = await here.enter()
+    await here.do(ear, AskHelp(message_id="h1"))
+    bea = Principal("bea", "Bea", frozenset({"admin"}), 2e9)
+    await here.takeovers.join(bea, ear.session_id, "join")
+    assert (await here.enter()).frames[0]["metadata"] == {
+        "resumed": "false",
+        "help_state": "joined",
+        "admin_id": "bea",
+        "admin_name": "Bea",
+    }
+    for command in (AskHelp(message_id="h2"), CancelHelp(message_id="c")):
+        await here.do(ear, command)
+    assert len(await here.log(ear.session_id)) == 2
+    await here.do(ear, AskHelp(message_id="h3", email="ann@example.com"))
+    session = await here.storage.get(ear.session_id)
+    assert (session.help_state, session.context) == (Help.JOINED, {"email": "ann@example.com"})
+
+
+class Late(Around):
+    """Somebody else is quicker: ``first`` is called before the next append."""
+
+    first = None
+
+    async def around(self, name, call):
+        if name == "append" and self.first:
+            first, self.first = self.first, None
+            await first()
+        return await call()
+
+
+async def test_staff_who_come_while_help_is_asked_for_are_not_asked_for_again():
+    store = Late(MemoryStorage())
+    async with world(store) as here:
+        ear = await here.enter()
+        bea = Principal("bea", "Bea", frozenset({"admin"}), 2e9)
+        store.first = lambda: here.takeovers.join(bea, ear.session_id, "join")
+        await here.do(ear, AskHelp(message_id="h1"))
+        session = await store.get(ear.session_id)
+        assert (session.help_state, session.assisting_admin_id, session.last_index) == (Help.NONE, "bea", 1)
 
 
 async def test_nothing_to_stop_is_acknowledged_and_not_stored(here):

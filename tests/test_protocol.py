@@ -85,6 +85,11 @@ WRONG = [
         ({"type": "regenerate", "session_id": "s"}, protocol.Regenerate(message_id="x", session_id="s")),
         ({"type": "model_select", "model_id": "m"}, protocol.SelectModel(message_id="x", model_id="m")),
         ({"type": "help_request", "content": "!"}, protocol.AskHelp(message_id="x", content="!")),
+        (
+            {"type": "help_request", "metadata": {"email": " ann@example.com\0"}},
+            protocol.AskHelp(message_id="x", email="ann@example.com"),
+        ),
+        ({"type": "help_request", "metadata": {"email": " "}}, protocol.AskHelp(message_id="x")),
         ({"type": "help_cancel"}, protocol.CancelHelp(message_id="x")),
         ({"type": "file_upload", "file_id": "f"}, protocol.SendFile(message_id="x", file_id="f")),
         ({"type": "voice_message", "file_id": "f"}, protocol.SendFile(message_id="x", file_id="f", voice=True)),
@@ -95,6 +100,33 @@ WRONG = [
 )
 def test_every_frame_of_the_contract_becomes_its_command(frame, command):
     assert decode(json.dumps({**frame, "message_id": "x"})) == command
+
+
+@pytest.mark.parametrize(
+    "email",
+    [
+        "ann",
+        "ann@",
+        "@example.com",
+        "ann@work@example.com",
+        "ann example@example.com",
+        "ann@example.com\r\nBcc: all@example.com",
+        "ann\t@example.com",
+        "ann@example.com,bea@example.com",
+        "Ann <ann@example.com>",
+        "ann\u202e@example.com",
+        "a" * 243 + "@example.com",
+    ],
+)
+def test_what_is_no_single_address_is_refused(email):
+    with pytest.raises(BadFrame) as bad:
+        decode(json.dumps({"type": "help_request", "message_id": "h", "metadata": {"email": email}}))
+    assert (bad.value.refusal.code, bad.value.message_id) == (Code.INVALID_FORMAT, "h")
+
+
+def test_an_address_has_up_to_254_characters():
+    email = "a" * 242 + "@example.com"
+    assert decode(json.dumps({"type": "help_request", "metadata": {"email": email}})).email == email
 
 
 def test_a_frame_without_an_id_gets_one_of_128_random_bits():

@@ -176,6 +176,24 @@ def test_a_link_is_shared_and_revoked_with_its_hash() -> None:
     assert (revoked.share_token, revoked.share_hash) == (None, None)
 
 
+@pytest.mark.parametrize(
+    ("before", "news", "after"),
+    [
+        (Help.NONE, Help.ASKED, Help.ASKED),
+        (Help.ASKED, Help.ASKED, Help.ASKED),
+        (Help.TOLD, Help.ASKED, Help.TOLD),
+        (Help.NONE, Help.TOLD, Help.NONE),
+        (Help.JOINED, Help.TOLD, Help.JOINED),
+        (Help.TOLD, Help.NONE, Help.NONE),
+    ],
+)
+def test_to_ask_is_news_once_and_that_staff_were_told_only_after_that(before: Help, news: Help, after: Help) -> None:
+    session = replace(SESSION, help_state=before, help_since=5)
+    found = apply(session, message(), Change(help_state=news))
+    assert found.help_state is after
+    assert found.help_since == (5 if after is before else message().timestamp if after is Help.ASKED else None)
+
+
 def test_help_once_asked_for_stays_known() -> None:
     asked = apply(SESSION, message(), Change(help_state=Help.ASKED))
     assert apply(asked, message(), Change(help_state=Help.NONE)).help_requested

@@ -323,8 +323,8 @@ def assisted(session: Session, entry: Entry, change: Change) -> Session:
 
 
 def helped(session: Session, state: Help, at: int) -> Session:
-    """The session after news of a call for help. That staff were told is news only while nobody has come."""
-    if state is Help.TOLD and session.help_state is not Help.ASKED:
+    """The session after news of a call for help. To ask is news only once, that staff were told only after that."""
+    if session.help_state is not {Help.ASKED: Help.NONE, Help.TOLD: Help.ASKED}.get(state, session.help_state):
         return session
     asked = state is Help.ASKED
     return msgspec.structs.replace(
