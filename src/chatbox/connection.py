@@ -23,7 +23,7 @@ from chatbox.tasks import Tasks
 STORED = (protocol.Say, protocol.SendFile, protocol.Regenerate, protocol.AskHelp)
 
 
-class Connection(Listener, OpenSocket):
+class Connection(OpenSocket, Listener):
     """An accepted socket. Its reader is the task that serves it; nothing else changes its session."""
 
     __slots__ = ("client", "joined", "position", "sending", "session_id")
@@ -42,7 +42,7 @@ class Connection(Listener, OpenSocket):
 
     def send(self, frame: Frame, piece: Piece | None = None) -> None:
         if piece is None:
-            self.outbox.put(frame)
+            self.outbox.put(frame, self.session_id)
         else:
             self.outbox.put_piece(frame, self.session_id, self.position, piece)
 

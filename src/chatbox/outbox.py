@@ -1,12 +1,13 @@
 """What a socket still has to send. Nobody ever waits for it.
 
 While the line takes frames, each is written at once, inside ``put``: no queue, no task. When the line is full, frames
-wait in a queue bounded in bytes, and neighbouring pieces of an answer are merged into one. When even that is full, the
-queue is dropped and the socket is closed with 4408: its client comes back and resumes.
+wait in a queue bounded in bytes, and pieces of an answer that nothing of their session separates are merged into one.
+When even that is full, the queue is dropped and the socket is closed with 4408: its client comes back and resumes.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, MutableMapping
 from typing import Any
@@ -41,36 +42,56 @@ class Line:
 
 class Outbox:
     """Frames on their way to one socket; ``send`` is the ASGI callable. ``sent`` counts them, ``blocked`` says that
-    some wait, ``size`` how many characters of them."""
+    some wait, ``size`` how many characters of them; ``dropped`` counts those that waited when it was too much."""
 
-    __slots__ = ("_close", "_line", "_queue", "_send", "_tasks", "blocked", "closing", "sent", "size")
+    __slots__ = (
+        "_close", "_growing", "_line", "_queue", "_send", "_shrunk", "_tasks",
+        "blocked", "closing", "dropped", "sent", "size",
+    )  # fmt: skip
 
     def __init__(self, line: Line, send: Send, tasks: Tasks) -> None:
         self._line = line
         self._send = send
         self._tasks = tasks
         self._queue: deque[Frame | _Merged] | None = None
+        self._growing: dict[str, _Merged] = {}
+        self._shrunk: asyncio.Event | None = None
         self._close: Message | None = None
         self.blocked = False
         self.closing = False
+        self.dropped = 0
         self.size = 0
         self.sent = 0
 
-    def put(self, frame: Frame) -> None:
-        """Send a frame now, or as soon as the line takes it."""
-        if not self._written(frame):
-            self._wait(frame, len(frame))
-
-    def put_piece(self, frame: Frame, session_id: str, prev: int, piece: Piece) -> None:
-        """Send a piece of an answer, ``prev`` being the socket's position before it. Waiting pieces are merged."""
+    def put(self, frame: Frame, session_id: str | None = None) -> None:
+        """Send a frame now, or as soon as the line takes it. Pieces of other sessions than the one named may be merged
+        across it."""
         if self._written(frame):
             return
-        last = self._queue[-1] if self._queue else None
-        if isinstance(last, _Merged) and last.answer_id == piece.answer_id:
+        if session_id is None:
+            self._growing.clear()
+        else:
+            self._growing.pop(session_id, None)
+        self._wait(frame, len(frame))
+
+    def put_piece(self, frame: Frame, session_id: str, prev: int, piece: Piece) -> None:
+        """Send a piece of an answer, ``prev`` being the session's position before it. Waiting pieces are merged."""
+        if self._written(frame):
+            return
+        last = self._growing.get(session_id)
+        if last and last.answer_id == piece.answer_id:
             last.add(piece)
             self._grow(len(piece.text))
         else:
-            self._wait(_Merged(session_id, prev, piece), len(frame))
+            merged = self._growing[session_id] = _Merged(session_id, prev, piece)
+            self._wait(merged, len(frame))
+
+    async def below(self, size: int) -> None:
+        """Wait until no more than so many characters wait, or nothing is sent any more."""
+        while self.size > size and not self.closing:
+            self._shrunk = self._shrunk or asyncio.Event()
+            self._shrunk.clear()
+            await self._shrunk.wait()
 
     def close(self, code: int, reason: str) -> None:
         """Close the socket after what was put before."""
@@ -96,7 +117,9 @@ class Outbox:
     def _grow(self, size: int) -> None:
         self.size += size
         if self.size > MAX_BYTES and self._queue:
+            self.dropped += len(self._queue)
             self._queue.clear()
+            self._growing.clear()
             self.close(protocol.Close.TOO_SLOW, "too slow: come back and resume")
 
     def _start(self) -> None:
@@ -108,9 +131,10 @@ class Outbox:
         try:
             while self._queue:
                 item = self._queue.popleft()
-                frame = item if isinstance(item, Frame) else item.frame()
+                frame = item if isinstance(item, Frame) else self._grown(item)
                 await self._send({"type": "websocket.send", "text": str(frame)})
                 self.size = max(0, self.size - len(frame)) if self._queue else 0
+                self._shrink()
             if self._close:
                 await self._send(self._close)
         except Exception:  # noqa: BLE001 - the socket is gone; its reader finds out
@@ -118,16 +142,28 @@ class Outbox:
         finally:
             self.blocked = False
             self._queue = None
+            self._growing.clear()
+            self._shrink()
+
+    def _grown(self, merged: _Merged) -> Frame:
+        """What there is of pieces when their time has come; later ones begin anew."""
+        if self._growing.get(merged.session_id) is merged:
+            del self._growing[merged.session_id]
+        return merged.frame()
+
+    def _shrink(self) -> None:
+        if self._shrunk:
+            self._shrunk.set()
 
 
 class _Merged:
     """Neighbouring pieces of one answer, as one frame."""
 
-    __slots__ = ("_prev", "_seq", "_session_id", "_texts", "answer_id")
+    __slots__ = ("_prev", "_seq", "_texts", "answer_id", "session_id")
 
     def __init__(self, session_id: str, prev: int, piece: Piece) -> None:
         self.answer_id = piece.answer_id
-        self._session_id, self._prev = session_id, prev
+        self.session_id, self._prev = session_id, prev
         self._seq, self._texts = piece.seq, [piece.text]
 
     def add(self, piece: Piece) -> None:
@@ -135,5 +171,5 @@ class _Merged:
         self._texts.append(piece.text)
 
     def frame(self) -> Frame:
-        head = protocol.piece_head(self._session_id, self.answer_id)
+        head = protocol.piece_head(self.session_id, self.answer_id)
         return protocol.piece(head, self._seq, self._prev, "".join(self._texts))

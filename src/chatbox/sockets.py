@@ -335,15 +335,11 @@ class Endpoint(ABC, Generic[S, C]):
         """A fresh token: the same user goes on, another one is put out; a bad token may be mended."""
         try:
             principal = await self._gate.verify(command.token)
-        except InvalidToken as refusal:
-            opened.refuse(refusal, command.message_id, recoverable=True)
-            return
-        try:
             if principal.user_id != opened.user_id:
                 raise Forbidden("The token is another user's.")
             self._allow(principal)
-        except Forbidden as refusal:
-            opened.refuse(refusal, command.message_id, recoverable=False)
+        except (InvalidToken, Forbidden) as refusal:
+            opened.refuse(refusal, command.message_id, recoverable=isinstance(refusal, InvalidToken))
         else:
             opened.renew(principal)
             opened.hint("auth_ok", message_id=command.message_id)
