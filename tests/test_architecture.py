@@ -18,7 +18,19 @@ PACKAGE = ROOT / "src" / "chatbox"
 LADDER = [
     ["", "errors"],
     ["session"],
-    ["turn", "entries", "cursor", "tasks", "deadline", "values", "strength", "strictjson", "redaction", "readiness"],
+    [
+        "turn",
+        "entries",
+        "cursor",
+        "tasks",
+        "deadline",
+        "hours",
+        "values",
+        "strength",
+        "strictjson",
+        "redaction",
+        "readiness",
+    ],
     [
         "fields",
         "protocol",
@@ -29,18 +41,32 @@ LADDER = [
         "storage.overview",
         "storage.records",
         "backplane.base",
+        "notify.base",
+        "notify.words",
     ],
     ["auth", "jwks", "limits", "metrics", "logs", "keyring", "settings", "vault", "rules", "reading", "config"],
-    ["outbox", "lines", "connections", "health", "staff.parameters", "staff.figures"],
+    [
+        "notify.claims",
+        "notify.outbox",
+        "notify.alerts",
+        "outbox",
+        "lines",
+        "connections",
+        "health",
+        "views",
+        "staff.parameters",
+        "staff.figures",
+    ],
     ["room"],
     ["hub"],
     ["commits"],
     ["draft", "settlement"],
     ["reply", "conversations", "access", "audit", "canned"],
-    ["allowance", "sessions", "takeovers"],
+    ["allowance", "assist", "sessions", "takeovers"],
     ["chat"],
+    ["helpdesk", "monitors", "crashes", "alerting"],
     ["housekeeping", "sockets", "connection"],
-    ["llm", "storage", "backplane"],
+    ["llm", "storage", "backplane", "notify"],
     ["api"],
     ["app"],
     ["server", "client"],
@@ -48,7 +74,7 @@ LADDER = [
 ]
 """Bottom first: a module imports only from its own rung and those listed before it. A name stands for all below it."""
 
-FAMILIES = ["llm", "storage", "backplane"]
+FAMILIES = ["llm", "storage", "backplane", "notify"]
 """Of these, everyone may know ``base`` and what is listed above; the rest is known to the family and to ``ROOTS``."""
 
 ROOTS = ["app", "cli", "server"]
@@ -57,6 +83,8 @@ DEFERRED: dict[str, str] = {
     "backplane: chatbox.backplane.redis": "Redis's client is loaded only when the configuration names a Redis",
     "cli.serve: chatbox": "settings are refused, and Ctrl-C is heard, before the server's modules have been loaded",
     "jwks: aiohttp": "takes a fifth of a second to load, and most servers share a secret instead",
+    "notify: chatbox.notify.email": "mail and templates are loaded only when the configuration names a mail server",
+    "notify: chatbox.notify.sms": "an HTTP client is loaded only when the configuration names who sends SMS",
     "storage: chatbox.storage.mongo": "a store is loaded only when the configuration names it",
     "storage: chatbox.storage.sqlite": "a store is loaded only when the configuration names it",
 }
