@@ -31,6 +31,7 @@ class Metrics:
         self._count_sockets()
         self._count_answers()
         self._count_sessions()
+        self._count_alerts()
         self._time_operations(mongodb)
 
     def _count_sockets(self) -> None:
@@ -61,6 +62,14 @@ class Metrics:
         self.admin_takeovers_total = self._counter("admin_takeovers_total", "Sessions taken over by staff.")
         self.admin_messages_dropped_total = self._counter(
             "admin_messages_dropped_total", "Frames that a staff socket was too slow for."
+        )
+
+    def _count_alerts(self) -> None:
+        self.alerts_sent_total = self._counter("alerts_sent_total", "Alerts delivered, by address.", "event", "channel")
+        self.alerts_held_total = self._counter("alerts_held_total", "Alerts left to a digest.", "event")
+        self.alerts_dead_total = self._counter("alerts_dead_total", "Alerts given up, by address.", "event", "channel")
+        self.alert_failures_total = self._counter(
+            "alert_failures_total", "Tries to deliver an alert that failed, by address.", "channel"
         )
 
     def _time_operations(self, mongodb: bool) -> None:

@@ -109,6 +109,10 @@ def unsafe(settings: Settings) -> Iterator[Problem]:
         yield "jwt_secret", f"{weak}; {MAKE_ONE}"
     if settings.jwks_url.startswith("http:") and not is_loopback(urlsplit(settings.jwks_url).hostname or ""):
         yield "jwks_url", "whoever sits between could hand out keys of their own; give an https:// address"
+    if settings.smtp_security == "none" and settings.smtp_host and not is_loopback(settings.smtp_host):
+        yield "smtp_security", "the password and all alerts could be read on the way; give starttls or tls"
+    if settings.sms_endpoint.startswith("http:") and not is_loopback(urlsplit(settings.sms_endpoint).hostname or ""):
+        yield "sms_endpoint", "the token and all alerts could be read on the way; give an https:// address"
     if settings.server_port == 0:
         yield "server_port", "any free port is for development; give a port from 1 to 65535, for example 8080"
 

@@ -40,6 +40,8 @@ from chatbox.values import (
     StoreUrl,
     Temperature,
     Text,
+    TimeZone,
+    WeekHours,
     duration_text,
 )
 
@@ -78,6 +80,10 @@ def same_as(field: str) -> Callable[[dict[str, Any]], Any]:
 
 def in_development(before: dict[str, Any]) -> bool:
     return bool(before["mode"] == "development")
+
+
+def usual_security(before: dict[str, Any]) -> str:
+    return "tls" if before["smtp_port"] == 465 else "starttls"
 
 
 def default_store(before: dict[str, Any]) -> str:
@@ -199,15 +205,31 @@ class Settings(BaseModel):
 
     staff_away_timeout: Seconds = setting("Silence after which a member of staff counts as away.", "5m")
     help_escalation: Seconds = setting("How long a help request may wait before more people are told.", "5m")
+    opening_hours: WeekHours = setting(
+        "When staff are there. Empty: always. At other times users are told so, and can leave an e-mail address.",
+        example="Mo-Fr 09:00-17:00, Sa 10:00-14:00",
+    )
+    opening_timezone: TimeZone = setting("Where `OPENING_HOURS` and `QUIET_HOURS` are.", "UTC", example="Europe/Berlin")
+    quiet_hours: WeekHours = setting(
+        "When alerts wait for the end of these hours; those about help do not.", example="22:00-07:00"
+    )
     admin_panel_url: HttpUrl = setting("Link to the staff view in alerts.", example="https://chat.example.com/chatbox/")
     admin_emails: Emails = setting("Who gets alerts by e-mail.", example="ops@example.com,help@example.com")
     admin_phones: Phones = setting("Who gets alerts by SMS.", example="+4915112345678")
     email_from: Email = setting("Sender of e-mails.", example="chat@example.com")
     smtp_host: Text = setting("Mail server.", example="smtp.example.com")
     smtp_port: PortNumber = setting("Port of the mail server.", "587")
+    smtp_security: Literal["starttls", "tls", "none"] = setting(
+        "How the line to the mail server is encrypted; never less than this. `none` is for loopback in production.",
+        usual_security,
+        shown="`tls` on port 465, else `starttls`",
+    )
     smtp_user: Text = setting("Account on the mail server.")
     smtp_pass: Secret = setting("Password of `SMTP_USER`.", None)
     sms_provider: Literal["", "twilio"] = setting("Who sends SMS.", example="twilio")
+    sms_endpoint: HttpUrl = setting(
+        "Base of the SMS provider's API. Production needs https, or loopback.", "https://api.twilio.com"
+    )
     sms_account_sid: Text = setting("Account at the SMS provider.")
     sms_auth_token: Secret = setting("Token of `SMS_ACCOUNT_SID`.", None)
     sms_from: Phone = setting("Sender of SMS.", example="+4915112345678")

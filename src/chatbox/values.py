@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
+from chatbox.hours import spans_of, zone_of
+
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 LONGEST = 366 * 86400.0
 
@@ -172,6 +174,16 @@ def _network(value: object) -> object:
         raise ValueError("not an address or a network in CIDR form, or it has bits set past its prefix") from error
 
 
+def _hours(value: str) -> str:
+    spans_of(value)
+    return value
+
+
+def _zone(value: str) -> str:
+    zone_of(value)
+    return value
+
+
 DURATION = "a duration with units, at most 366 days"
 SECRECY = "a secret on one line, without white space around it"
 _URL = "an address beginning with "
@@ -214,6 +226,8 @@ Email = Annotated[str, AfterValidator(_matching(_EMAIL, "not an e-mail address")
 _phone = AfterValidator(_matching(_PHONE, "not a phone number with + and country code"))
 Phone = Annotated[str, _phone, Kind("a phone number with + and country code")]
 Phones = Annotated[tuple[Annotated[str, _phone], ...], BeforeValidator(listed), Kind(_LIST + "phone numbers")]
+WeekHours = Annotated[str, AfterValidator(_hours), Kind(_LIST + "days and times")]
+TimeZone = Annotated[str, AfterValidator(_zone), Kind("the name of a time zone")]
 Networks = Annotated[
     tuple[Annotated[Network, BeforeValidator(_network)], ...],
     BeforeValidator(listed),

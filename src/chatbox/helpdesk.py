@@ -1,0 +1,168 @@
+"""What becomes of a call for help, told truthfully.
+
+    asked ("nobody has been told yet") ──► told ("staff were told at …") ──► joined, by a takeover
+      └── the user takes it back: none
+
+The log is the source: whoever asked and has not been seen to is found in the store, by every replica and after every
+restart, and the alert about it has an id that follows from the request. So a process that dies in between changes
+nothing. ``told`` gets into the log when an alert was delivered to somebody, not when it was sent off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import msgspec
+import structlog
+
+from chatbox.commits import Commits
+from chatbox.entries import system_entry
+from chatbox.errors import Fenced, NotFound, StorageError
+from chatbox.hours import Hours
+from chatbox.notify.alerts import Alerts, Desk
+from chatbox.notify.base import Alert, Event
+from chatbox.protocol import rfc3339
+from chatbox.session import MAX_MESSAGE_ID, Change, Help, Kind, Session, now_ms
+from chatbox.storage.base import AI, Appended, SessionQuery, Storage
+
+log = structlog.get_logger(component="helpdesk")
+
+SCAN = 5.0
+"""Seconds between two looks for calls that no news came of."""
+AGAIN = 300.0
+"""Who takes a call back and asks again within so many seconds raises the next alert when they have passed."""
+PAGE = 500
+DISCREET = ("email", "log")
+"""Channels that wake nobody, for calls when nobody is there."""
+
+
+class Helpdesk(Desk):
+    """Who waits for help, and what they have been told. ``opening`` without any hours: always open."""
+
+    def __init__(self, storage: Storage, commits: Commits, opening: Hours) -> None:
+        self._storage = storage
+        self._commits = commits
+        self._opening = opening
+
+    async def waits(self, session_id: str, since: int) -> bool:
+        session = await self._storage.get(session_id)
+        return session is not None and session.help_since == since
+
+    async def told(self, session_id: str, since: int, at: int) -> None:
+        session = await self._storage.get(session_id)
+        if session is None or session.help_since != since or session.help_state is not Help.ASKED:
+            return
+        fields = {"state": str(Help.TOLD), "at": rfc3339(at), **self.hours(at)}
+        stored = await self._append(session_id, f"told:{since}", fields, Change(help_state=Help.TOLD, by=AI))
+        if stored and stored.fresh and stored.session.help_state is not Help.TOLD:
+            state = {"state": str(stored.session.help_state)}
+            await self._append(session_id, f"untold:{since}", state, Change())
+
+    async def closed(self, session: Session, since: int) -> None:
+        """Tell the user that nobody is there, and when somebody will be."""
+        fields = {"state": str(session.help_state), **self.hours(since)}
+        await self._append(session.id, f"closed:{since}", fields, Change(by=AI))
+
+    def opens(self, at: int) -> int | None:
+        """When somebody is there again, of a time at which nobody is."""
+        return self._opening.begin(at) if self._opening and not self._opening.cover(at) else None
+
+    def hours(self, at: int) -> dict[str, str]:
+        """What users are told about the opening hours: nothing while it is open."""
+        opens = self.opens(at)
+        return {} if opens is None else {"open": "false", "opens_at": rfc3339(opens)}
+
+    async def _append(self, session_id: str, what: str, fields: dict[str, str], change: Change) -> Appended | None:
+        """Store news of a call, once. None: staff have the session now, or it is gone."""
+        own_id = what.rjust(MAX_MESSAGE_ID + 1, ":")  # no client may send so long a one
+        entry = system_entry(session_id, Kind.NOTIFICATION, own_id, {"event": "help_state", **fields})
+        with suppress(Fenced, NotFound):
+            return await self._commits.commit(None, entry, change)
+        return None
+
+
+class Calls:
+    """Turns calls for help into alerts. After ``escalation`` s, counted from when somebody is there, the second one."""
+
+    def __init__(self, storage: Storage, desk: Helpdesk, alerts: Alerts, *, escalation: float) -> None:
+        self._storage = storage
+        self._desk = desk
+        self._alerts = alerts
+        self._escalation = round(escalation * 1000)
+        self._seen: set[tuple[str, int]] = set()
+        self._last: dict[str, float] = {}
+        self._news = asyncio.Event()
+
+    def heard(self, news: object) -> None:
+        """Something was stored here: look at once if it is a call."""
+        if isinstance(news, Appended) and news.entry.metadata.get("state") == Help.ASKED:
+            self._news.set()
+
+    async def run(self) -> None:
+        """Look for calls until cancelled."""
+        while True:
+            self._news.clear()
+            try:
+                await self.look()
+            except StorageError as error:
+                log.warning("calls for help can't be looked for", error=str(error))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SCAN):
+                    await self._news.wait()
+
+    async def look(self) -> None:
+        """Raise the alerts of all who wait."""
+        waiting: set[tuple[str, int]] = set()
+        async for session in self._waiting():
+            call = session.id, session.help_since or 0
+            if call not in self._seen:
+                await self._call(session, call[1])
+            waiting.add(call)
+        self._seen = waiting
+        self._forget()
+
+    async def _waiting(self) -> AsyncIterator[Session]:
+        query = SessionQuery(waiting=True, limit=PAGE)
+        while found := await self._storage.find(query):
+            for session in found:
+                yield session
+            query = msgspec.structs.replace(query, before=(found[-1].last_activity, found[-1].id))
+
+    async def _call(self, session: Session, since: int) -> None:
+        opens = self._desk.opens(since)
+        due = now_ms() + self._soon_again(session.id)
+        if opens is None:
+            await self._alerts.raise_(alert(Event.HELP, session, since), due=due)
+        else:
+            await self._desk.closed(session, since)
+            await self._alerts.raise_(alert(Event.HELP, session, since), due=due, channels=DISCREET)
+            await self._alerts.raise_(alert(Event.HELP_REMINDER, session, since), due=opens)
+        later = (since if opens is None else opens) + self._escalation
+        await self._alerts.raise_(alert(Event.HELP_UNANSWERED, session, since), due=later)
+
+    def _soon_again(self, session_id: str) -> int:
+        """For how long (ms) the alert has to wait, since there was one about this session a short time ago."""
+        now = time.monotonic()
+        due = max(now, self._last.get(session_id, now - AGAIN) + AGAIN)
+        self._last[session_id] = due
+        return round((due - now) * 1000)
+
+    def _forget(self) -> None:
+        limit = time.monotonic() - AGAIN
+        self._last = {session: at for session, at in self._last.items() if at > limit}
+
+
+def alert(event: Event, session: Session, since: int) -> Alert:
+    """An alert about a call for help."""
+    return Alert(
+        id=f"{event}:{session.id}:{since}",
+        event=event,
+        at=since,
+        session_id=session.id,
+        since=since,
+        user_id=session.user_id,
+        user_name=session.user_name,
+    )

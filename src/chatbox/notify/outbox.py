@@ -1,0 +1,289 @@
+"""The outbox: alerts that wait to be delivered, kept in the store until they are.
+
+An alert is a record whose id is the alert's, so it is there at most once, whoever raises it and however often. Every
+replica looks for what is due and claims it by moving ``due`` on. While it delivers it renews the claim; when it dies,
+another one begins again. So an alert is delivered at least once, each time with its id.
+
+    open ──► held, under its digest's id, until that is sent ──► sent
+      ├────► void: nobody needs to know any more
+      ├────► sent
+      └────► dead: some address refused it for good, or was tried ``MOST_TRIES`` times
+
+Records may wait in vain when the clock was set back meanwhile. So each one also says how long it meant to wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+import msgspec
+import structlog
+
+from chatbox.errors import StorageError
+from chatbox.metrics import Metrics
+from chatbox.notify.base import Alert, Channel, Event, Message, NotDelivered
+from chatbox.notify.claims import (
+    DEAD,
+    KIND,
+    LONGEST_PAUSE,
+    MOST_TRIES,
+    OPEN,
+    SENT,
+    VOID,
+    Claim,
+    Lost,
+    Progress,
+    after,
+    alert_of,
+    backoff,
+    data_of,
+    given_up,
+    pages,
+    record_of,
+)
+from chatbox.notify.words import message_of
+from chatbox.session import now_ms
+from chatbox.storage.records import Record, Records
+from chatbox.tasks import Tasks
+
+log = structlog.get_logger(component="outbox")
+
+POLL = 2.0
+AT_ONCE = 16
+PATIENCE = 60.0
+SLACK = 600.0
+"""Seconds after its digest's time in which a held alert should have been told of."""
+SWEEP = 60.0
+KEPT = 30 * 86_400_000
+"""How long (ms) what was settled is kept."""
+
+Channels = Mapping[str, tuple[Channel, tuple[str, ...]]]
+"""Channels by name, each with its addresses."""
+
+
+class Held(msgspec.Struct, frozen=True):
+    """An alert is to be told of in a digest at this time."""
+
+    until: int
+
+
+class Gate(ABC):
+    """Who decides what becomes of an alert."""
+
+    @abstractmethod
+    async def admit(self, alert: Alert, now: int) -> Alert | Held | None:
+        """What is to be sent now; or when to send it with others; None: nobody needs to know any more."""
+
+    @abstractmethod
+    async def delivered(self, alert: Alert, at: int) -> None:
+        """Somebody has been told. Comes again when what it does failed."""
+
+
+class Outbox:
+    """``panel_url`` is where the staff's pages are."""
+
+    def __init__(self, records: Records, channels: Channels, metrics: Metrics, panel_url: str) -> None:
+        self._records = records
+        self._channels = channels
+        self._metrics = metrics
+        self._panel_url = panel_url
+        self._news = asyncio.Event()
+
+    async def put(self, alert: Alert, *, due: int | None = None, channels: Sequence[str] | None = None) -> bool:
+        """Keep an alert until it is delivered; false when it is there already. Raises ``StorageError``."""
+        progress = Progress(channels=None if channels is None else list(channels))
+        fresh = await self._records.add(record_of(alert, progress, now_ms(), due))
+        if fresh:
+            self._news.set()
+        return fresh
+
+    async def run(self, gate: Gate) -> None:
+        """Deliver what is due until cancelled."""
+        async with Tasks() as working:
+            working.keep(self._sweep_regularly, "outbox sweep")
+            resident = len(working)
+            while True:
+                self._news.clear()
+                found = await self._due(AT_ONCE - (len(working) - resident))
+                for record in found:
+                    if claimed := await self._claim(record):
+                        working.start(self._handle(claimed, gate), "alert")
+                if not found:
+                    await self._wait()
+
+    async def tell(self, alert: Alert) -> bool:
+        """Send an alert at once and keep nothing: for when the store can't. Whether anybody was reached."""
+        waiting = {name: list(addresses) for name, (_, addresses) in self._channels.items()}
+        progress = await self._deliver(alert, Progress(waiting=waiting))
+        return progress.reached is not None
+
+    # -- one alert -----------------------------------------------------------------------------------------------------
+
+    async def _due(self, room: int) -> list[Record]:
+        if room <= 0:
+            return []
+        try:
+            return await self._records.due(KIND, now_ms(), room)
+        except StorageError as error:
+            log.warning("the outbox can't be read", error=str(error))
+            return []
+
+    async def _claim(self, record: Record) -> Claim | None:
+        try:
+            claim = Claim(self._records, record)
+            await claim.renew()
+        except (Lost, StorageError):
+            return None
+        return claim
+
+    async def _handle(self, claim: Claim, gate: Gate) -> None:
+        try:
+            await claim.hold(self._take_further(claim, gate))
+        except Lost:
+            log.warning("an alert was taken over by another replica", alert=claim.alert.id)
+        except StorageError as error:
+            log.warning("an alert can't be settled yet", alert=claim.alert.id, error=str(error))
+        finally:
+            self._news.set()
+
+    async def _take_further(self, claim: Claim, gate: Gate) -> None:
+        if claim.progress.waiting is None and not await self._admitted(claim, gate):
+            return
+        if claim.progress.waiting:
+            await claim.save(await self._deliver(claim.alert, claim.progress))
+        if claim.progress.reached is not None and not claim.progress.told:
+            await gate.delivered(claim.alert, claim.progress.reached)
+            await claim.save(msgspec.structs.replace(claim.progress, told=True))
+        await self._settle(claim)
+
+    async def _admitted(self, claim: Claim, gate: Gate) -> bool:
+        alert = claim.alert
+        if claim.record.key != OPEN and await self._digest_pending(claim):
+            return False
+        verdict = await gate.admit(alert, now_ms())
+        if verdict is None:
+            await claim.close(VOID)
+        elif isinstance(verdict, Held):
+            await self._hold(claim, verdict.until)
+        else:
+            claim.alert = verdict
+            await claim.save(msgspec.structs.replace(claim.progress, waiting=self._addresses(claim.progress)))
+            return True
+        return False
+
+    def _addresses(self, progress: Progress) -> dict[str, list[str]]:
+        chosen = self._channels if progress.channels is None else progress.channels
+        return {name: list(self._channels[name][1]) for name in chosen if name in self._channels}
+
+    async def _hold(self, claim: Claim, until: int) -> None:
+        """Leave it to a digest. If that has been made up in this moment, the alert's own time comes a little later."""
+        digest = Alert(id=f"digest:{until}", event=Event.DIGEST, at=until)
+        await self._records.add(record_of(digest, Progress(), now_ms(), until))
+        await claim.postpone(until + round(SLACK * 1000), key=digest.id)
+        self._metrics.alerts_held_total.labels(claim.alert.event).inc()
+
+    async def _digest_pending(self, claim: Claim) -> bool:
+        """Whether a held alert's digest is still being tried, or lies among the dead: then it stays with that."""
+        digest = await self._records.get(KIND, claim.record.key)
+        if digest is None or digest.key not in (OPEN, DEAD):
+            return False
+        if digest.key == DEAD:
+            await claim.close(claim.record.key)
+        else:
+            await claim.postpone(now_ms() + round(LONGEST_PAUSE * 1000), key=claim.record.key)
+        return True
+
+    async def _deliver(self, alert: Alert, progress: Progress) -> Progress:
+        """A try at every address that still waits."""
+        message = message_of(alert, self._panel_url)
+        waiting = self._known(progress.waiting or {})
+        tries = [self._try(name, message, addresses) for name, addresses in waiting.items()]
+        outcomes = dict(zip(waiting, await asyncio.gather(*tries), strict=True))
+        reached = progress.reached
+        for name, failures in outcomes.items():
+            arrived = len(waiting[name]) - len(failures)
+            self._metrics.alerts_sent_total.labels(alert.event, name).inc(arrived)
+            self._metrics.alert_failures_total.labels(name).inc(len(failures))
+            if arrived and reached is None and self._channels[name][0].reaches_people:
+                reached = now_ms()
+        return after(progress, outcomes, reached)
+
+    def _known(self, waiting: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+        """The addresses as they are configured now: who is not among them any more gets no alert."""
+        known = {}
+        for name, addresses in waiting.items():
+            _, configured = self._channels.get(name, (None, ()))
+            if chosen := [address for address in addresses if address in configured] or list(configured):
+                known[name] = chosen
+        return known
+
+    async def _try(self, name: str, message: Message, addresses: Sequence[str]) -> Mapping[str, NotDelivered]:
+        channel, _ = self._channels[name]
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await channel.send(message, addresses)
+        except TimeoutError:
+            failure = NotDelivered(f"not done within {PATIENCE:.0f} s", transient=True)
+        except Exception as error:
+            log.exception("a channel failed", channel=name)
+            failure = NotDelivered(type(error).__name__, transient=True)
+        return dict.fromkeys(addresses, failure)
+
+    async def _settle(self, claim: Claim) -> None:
+        progress = claim.progress
+        if progress.waiting and progress.attempts < MOST_TRIES:
+            pause = max(backoff(progress.attempts), progress.pause)
+            await claim.postpone(now_ms() + round(pause * 1000), key=OPEN)
+            return
+        if progress.waiting:
+            claim.progress = progress = given_up(progress)
+        if progress.refused:
+            for name, addresses in progress.refused.items():
+                self._metrics.alerts_dead_total.labels(claim.alert.event, name).inc(len(addresses))
+            log.error("an alert can't be delivered", alert=claim.alert.id, error=progress.error)
+        await claim.close(DEAD if progress.refused else SENT)
+
+    # -- time ----------------------------------------------------------------------------------------------------------
+
+    async def _wait(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(POLL):
+                await self._news.wait()
+
+    async def _sweep_regularly(self) -> None:
+        while True:
+            try:
+                await self.sweep(now_ms())
+            except StorageError as error:
+                log.warning("the outbox can't be swept", error=str(error))
+            await asyncio.sleep(SWEEP)
+
+    async def sweep(self, now: int) -> None:
+        """Take what waits in vain since the clock was set back; forget what was settled long ago."""
+        async for record in pages(self._records, OPEN):
+            waits = record.data.get("wait", 0)
+            if record.due is not None and record.due - now > waits + 1000:
+                await self._records.replace(msgspec.structs.replace(record, due=now))
+        for key in (SENT, VOID):
+            async for record in pages(self._records, key, before=now - KEPT):
+                await self._records.remove(KIND, record.id)
+
+
+async def list_dead(records: Records, *, before: tuple[int, str] | None = None, limit: int = 100) -> list[Record]:
+    """Alerts that could not be delivered to everyone, the newest first."""
+    return await records.find(KIND, key=DEAD, before=before, limit=limit)
+
+
+async def retry(records: Records, alert_id: str) -> bool:
+    """Try a dead alert again at the addresses that refused it; false when it is not among the dead."""
+    record = await records.get(KIND, alert_id)
+    if record is None or record.key != DEAD:
+        return False
+    progress = msgspec.convert(record.data, Progress)
+    waiting = {name: list(addresses) for name, addresses in progress.refused.items()}
+    again = msgspec.structs.replace(progress, waiting=waiting, refused={}, attempts=0, error="", wait=0)
+    data = data_of(alert_of(record), again)
+    return await records.replace(msgspec.structs.replace(record, key=OPEN, due=now_ms(), data=data))
