@@ -1,13 +1,13 @@
 import type { History } from "../api";
 import { Connection, type ConnectionEvents, type LinkState, type Place } from "../wire/connection";
 import { newId, type Frame, type Model } from "../wire/frames";
-import { Facts } from "./facts";
+import { Facts, type HelpState } from "./facts";
 import { Log } from "./log";
 import { unsent, type Message } from "./message";
 import { Outbox, type Unsent } from "./outbox";
 import type { ChatParts } from "./parts";
 import { Reader, type Reading } from "./reader";
-import { Typing } from "./typing";
+import { Typing, type Typist } from "./typing";
 
 /** After so many gaps without progress between them, the whole conversation is read again. */
 const GAPS = 3;
@@ -56,8 +56,16 @@ export class Chat implements ConnectionEvents {
     return this.reader.state;
   }
 
-  get othersType(): boolean {
-    return this.typing.active;
+  /** Somebody else who is typing. */
+  get typist(): Typist | null {
+    return this.typing.by;
+  }
+
+  /** Whether a person was asked for: what was said last, also before the server has agreed. */
+  get help(): HelpState {
+    const last = this.unacknowledged.findLast(({ frame }) => frame.type.startsWith("help_"))?.frame.type;
+    if (last === "help_cancel") return "none";
+    return last && this.facts.help === "none" ? "asked" : this.facts.help;
   }
 
   /** The model that answers: the one that was chosen last, also before the server has agreed. */
@@ -124,8 +132,9 @@ export class Chat implements ConnectionEvents {
     this.enqueue({ type: "model_select", model_id: id });
   }
 
-  askForHelp(): void {
-    this.enqueue({ type: "help_request" });
+  /** Ask for a person, or leave an address with a call that is waiting. Asking twice is asking once. */
+  askForHelp(email = ""): void {
+    if (email || this.help === "none") this.enqueue({ type: "help_request", ...(email && { metadata: { email } }) });
   }
 
   cancelHelp(): void {
@@ -188,8 +197,8 @@ export class Chat implements ConnectionEvents {
     if (frame.session_id && frame.session_id !== this.sessionId) return;
     const taken = this.log.take(frame);
     if (taken === "gap") return this.mendGap();
-    if (frame.type === "ack" && frame.message_id) this.acknowledged(frame.message_id);
     if (taken === "applied") this.follow(frame);
+    if (frame.type === "ack" && frame.message_id) this.acknowledged(frame.message_id, taken === "applied");
     this.touch();
   }
 
@@ -203,6 +212,7 @@ export class Chat implements ConnectionEvents {
     this.models = frame.models ?? [];
     if (moved) this.leaveOther();
     this.facts.begin(frame);
+    this.typing.clear();
     if (frame.metadata?.resumed !== "true" || this.log.epoch === null) this.startReading(frame);
     else this.goOn();
     if (moved) this.parts.named(id, asked === "new");
@@ -235,9 +245,15 @@ export class Chat implements ConnectionEvents {
     this.log.load(history);
   }
 
-  private acknowledged(id: string): void {
+  /** What a command has changed is told once more, by a notification. A line that is cut between the two loses it. */
+  private acknowledged(id: string, fresh: boolean): void {
     const waiting = this.outbox.remove(id);
-    if (waiting?.frame.type === "model_select") this.facts.modelId = waiting.frame.model_id ?? null;
+    const metadata = waiting && changeOf(waiting.frame);
+    if (!metadata || !fresh) return;
+    const { content = "" } = waiting.frame;
+    const change: Frame = { type: "notification", message_id: id, content, sender: "system", timestamp: waiting.at, metadata };
+    this.log.take(change);
+    this.facts.take(change, this.log.position);
   }
 
   /** What a frame means beside its place in the log. */
@@ -245,16 +261,22 @@ export class Chat implements ConnectionEvents {
     if (frame.seq !== undefined) this.gaps = 0;
     if (frame.metadata?.event === "token_expiring") this.parts.needToken(false);
     if (frame.seq !== undefined && frame.metadata?.done !== "false") this.parts.activity();
+    this.facts.take(frame, this.log.position);
     switch (frame.type) {
       case "typing_indicator":
-        return this.typing.seen();
+        return this.others(frame);
       case "user_message":
-        return this.typing.clear();
+        return this.typing.clear(frame.sender);
+      case "admin_leave":
+        return this.typing.clear("admin");
       case "error":
         return this.refused(frame);
-      default:
-        return this.facts.take(frame);
     }
+  }
+
+  /** Staff are seen typing while they have the conversation. */
+  private others({ sender = "user", metadata }: Frame): void {
+    if (sender !== "admin" || this.facts.staffName !== null) this.typing.seen({ sender, name: metadata?.admin_name ?? "" });
   }
 
   private refused(frame: Frame): void {
@@ -266,7 +288,7 @@ export class Chat implements ConnectionEvents {
     if (waiting && later !== null && waiting.frame.type === "user_message") return this.sendLater(waiting, later);
     if (id) this.outbox.remove(id);
     if (id && this.log.get(id)) this.log.fail(id, error.code);
-    else this.problem = error.code;
+    else this.problem = problemOf(waiting?.frame.type, error.code);
   }
 
   private sendLater(waiting: Unsent, ms: number): void {
@@ -326,4 +348,24 @@ export class Chat implements ConnectionEvents {
       this.parts.changed();
     });
   }
+}
+
+/** The metadata of the notification that a command is stored as. */
+function changeOf({ type, model_id, metadata }: Frame): Record<string, string> | null {
+  switch (type) {
+    case "model_select":
+      return { event: "model_changed", model_id: model_id ?? "" };
+    case "help_request":
+      return { event: "help_state", state: "asked", ...metadata };
+    case "help_cancel":
+      return { event: "help_state", state: "none" };
+    default:
+      return null;
+  }
+}
+
+/** What a refusal means where that depends on the command. */
+function problemOf(command: string | undefined, code: string): string {
+  if (command === "regenerate" && code === "CONFLICT") return "again";
+  return command === "help_request" && code === "INVALID_FORMAT" ? "email" : code;
 }

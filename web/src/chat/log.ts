@@ -138,6 +138,7 @@ export class Log {
       case "voice_message":
       case "admin_join":
       case "admin_leave":
+      case "note":
       case "notification":
         if (frame.message_id) this.upsert(fromFrame(frame, this.position));
     }

@@ -1,25 +1,39 @@
+import type { Sender } from "../wire/frames";
+
 const LASTS = 6_000;
 const EVERY = 3_000;
 
+/** Who is typing; `name` is known of staff. */
+export interface Typist {
+  sender: Sender;
+  name: string;
+}
+
 /** Who types in this conversation: somebody else, for a while after each sign, and when to tell that this reader does. */
 export class Typing {
-  active = false;
+  by: Typist | null = null;
   private timer: ReturnType<typeof setTimeout> | undefined;
   private toldAt = -Infinity;
 
   constructor(private readonly changed: () => void) {}
 
-  seen(): void {
-    this.active = true;
+  get active(): boolean {
+    return this.by !== null;
+  }
+
+  seen(by: Typist = { sender: "user", name: "" }): void {
+    this.by = by;
     clearTimeout(this.timer);
     this.timer = setTimeout(() => {
-      this.active = false;
+      this.by = null;
       this.changed();
     }, LASTS);
   }
 
-  clear(): void {
-    this.active = false;
+  /** Nobody types any more, or not who was said to. */
+  clear(sender = this.by?.sender): void {
+    if (sender !== this.by?.sender) return;
+    this.by = null;
     clearTimeout(this.timer);
   }
 

@@ -32,6 +32,14 @@ export function ago(timestamp: string, now = Date.now()): string {
   return format(timestamp, { day: "numeric", month: "short", ...(past > 300 * DAY && { year: "numeric" }) });
 }
 
+/** When something was or will be, as a part of a sentence: "at 10:05", "on Monday at 09:00". */
+export function when(timestamp: string, now = new Date()): string {
+  const days = Math.abs(daysBetween(new Date(timestamp), now));
+  if (days === 0) return t("atTime", { time: clock(timestamp) });
+  const named = days < 7 ? ({ weekday: "long" } as const) : ({ day: "numeric", month: "long" } as const);
+  return t("onDay", { day: format(timestamp, named), time: clock(timestamp) });
+}
+
 /** A local calendar day, to tell where one ends. */
 export function dayKey(timestamp: string): string {
   return new Date(timestamp).toDateString();

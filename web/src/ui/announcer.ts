@@ -1,6 +1,9 @@
 import type { Message } from "../chat/message";
 import { t } from "../i18n/locale";
 
+/** What is said of a complete message; nothing when it is "". */
+type Words = (message: Message) => string;
+
 /** How much of an answer a screen reader is told by itself; the rest is in the conversation. */
 const LENGTH = 600;
 
@@ -8,6 +11,8 @@ const LENGTH = 600;
 export class Announcer {
   private readonly said = new Set<string>();
   private text = "";
+
+  constructor(private readonly words: Words = ofAnswer) {}
 
   /** These are known to the reader. */
   silence(messages: readonly Message[]): void {
@@ -24,8 +29,12 @@ export class Announcer {
     const fresh = messages.filter((message) => message.state === "done" && !this.said.has(message.id));
     for (const message of fresh) {
       this.said.add(message.id);
-      if (message.sender !== "user" && message.content) this.text = t("answerDone", { text: message.content.slice(0, LENGTH) });
+      this.text = this.words(message) || this.text;
     }
     return this.text;
   }
+}
+
+function ofAnswer({ sender, content }: Message): string {
+  return sender !== "user" && content ? t("answerDone", { text: content.slice(0, LENGTH) }) : "";
 }

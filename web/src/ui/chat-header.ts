@@ -4,13 +4,15 @@ import { live } from "lit/directives/live.js";
 import type { Session } from "../api";
 import type { Chat } from "../chat/chat";
 import { Localized, t } from "../i18n/locale";
+import "./avatar";
 import { commandEvent, commandItems } from "./commands";
 import { icon } from "./icons";
 import "./menu";
 import "./name-field";
 import { base } from "./styles";
 
-/** The conversation's name, who helps, which model, and what can be done. Tells `list`, `new`, `command` and `rename`. */
+/** The conversation's name, who answers (a member of staff, or which model), and what can be done. Tells `list`, `new`,
+ *  `command`, `rename` and `help`. */
 @customElement("chatbox-header")
 export class ChatHeader extends LitElement {
   static override styles = [
@@ -29,23 +31,36 @@ export class ChatHeader extends LitElement {
         min-width: 0;
         padding-left: 0.35rem;
       }
-      h1,
-      .sub {
+      h1 {
         overflow: hidden;
         white-space: nowrap;
         text-overflow: ellipsis;
-      }
-      h1 {
         font-size: 1.02rem;
         font-weight: 620;
         letter-spacing: -0.01em;
         line-height: 1.35;
       }
-      .sub {
-        font-size: 0.78rem;
-        line-height: 1.35;
+      .staff {
+        display: inline-flex;
+        align-items: center;
+        gap: 0.5rem;
+        min-width: 0;
+        max-width: 16rem;
+        height: 2.4rem;
+        padding: 0 0.9rem 0 0.4rem;
+        border-radius: 1.2rem;
+        background: var(--chatbox-warm-tint);
         color: var(--chatbox-warm);
-        font-weight: 550;
+        font-size: 0.88rem;
+        font-weight: 620;
+      }
+      .staff .name {
+        overflow: hidden;
+        text-overflow: ellipsis;
+        white-space: nowrap;
+      }
+      .staff .role {
+        font-weight: 450;
       }
       select {
         height: 2.3rem;
@@ -67,10 +82,6 @@ export class ChatHeader extends LitElement {
         background: var(--chatbox-hover);
         color: var(--chatbox-ink);
       }
-      .help.asked {
-        background: var(--chatbox-warm-tint);
-        color: var(--chatbox-warm);
-      }
       @media (max-width: 760px) {
         :host {
           padding: 0 0.5rem;
@@ -86,6 +97,14 @@ export class ChatHeader extends LitElement {
         }
         select {
           max-width: 7.5rem;
+        }
+        .staff {
+          max-width: 9.5rem;
+          margin-right: 0.2rem;
+          padding-right: 0.7rem;
+        }
+        .staff .role {
+          display: none;
         }
       }
     `,
@@ -107,12 +126,16 @@ export class ChatHeader extends LitElement {
     this.renderRoot.querySelector<HTMLElement>("button")?.focus();
   }
 
+  focusHelp(): void {
+    this.renderRoot.querySelector<HTMLElement>(".help")?.focus();
+  }
+
   protected override render(): TemplateResult {
     return html`${this.narrow
         ? html`<button class="icon" aria-label=${t("openList")} @click=${() => this.tell("list")}>${icon("menu")}</button>`
         : nothing}
-      <div class="title">${this.renderName()} ${this.renderSub()}</div>
-      ${this.renderModels()} ${this.renderHelp()}
+      <div class="title">${this.renderName()}</div>
+      ${this.renderAnswering()} ${this.renderHelp()}
       ${this.narrow
         ? html`<button class="icon" aria-label=${t("newChat")} title=${t("newChat")} @click=${() => this.tell("new")}>${icon("plus")}</button>`
         : nothing}
@@ -132,11 +155,17 @@ export class ChatHeader extends LitElement {
     ></chatbox-name-field>`;
   }
 
-  private renderSub(): TemplateResult | typeof nothing {
-    const { help, staffName } = this.chat.facts;
-    if (staffName !== null) return html`<p class="sub">${t("helpJoined", { name: staffName || t("staff") })}</p>`;
-    if (help === "asked" || help === "told") return html`<p class="sub">${t(help === "asked" ? "helpAsked" : "helpTold")}</p>`;
-    return nothing;
+  private renderAnswering(): TemplateResult | typeof nothing {
+    const { staffName } = this.chat.facts;
+    return staffName === null ? this.renderModels() : this.renderStaff(staffName || t("staff"));
+  }
+
+  private renderStaff(name: string): TemplateResult {
+    const words = t("staffHere", { name });
+    return html`<span class="staff" title=${words}>
+      <span class="hidden">${words}</span><chatbox-avatar .name=${name}></chatbox-avatar>
+      <span class="name" dir="auto" aria-hidden="true">${name}</span><span class="role" aria-hidden="true">${t("staffRole")}</span>
+    </span>`;
   }
 
   private renderModels(): TemplateResult | typeof nothing {
@@ -149,17 +178,9 @@ export class ChatHeader extends LitElement {
   }
 
   private renderHelp(): TemplateResult | typeof nothing {
-    const { help, staffName } = this.chat.facts;
-    if (staffName !== null) return nothing;
-    const asked = help === "asked" || help === "told";
-    const label = asked ? t("helpCancel") : t("help");
-    return html`<button
-      class="help ${asked ? "asked" : ""}"
-      aria-label=${label}
-      title=${label}
-      @click=${() => (asked ? this.chat.cancelHelp() : this.chat.askForHelp())}
-    >
-      ${icon("help")}<span>${asked ? t("helpCancelShort") : t("helpShort")}</span>
+    if (this.chat.help !== "none" || this.chat.facts.staffName !== null) return nothing;
+    return html`<button class="help" aria-label=${t("help")} title=${t("help")} @click=${() => this.tell("help")}>
+      ${icon("help")}<span>${t("helpShort")}</span>
     </button>`;
   }
 

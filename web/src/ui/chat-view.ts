@@ -2,13 +2,16 @@ import { css, html, LitElement, nothing, type TemplateResult } from "lit";
 import { customElement, property, query } from "lit/decorators.js";
 import type { Session } from "../api";
 import type { Chat } from "../chat/chat";
+import { departure, waitingCall } from "../chat/call";
 import type { Message } from "../chat/message";
-import { Localized } from "../i18n/locale";
+import { Localized, t } from "../i18n/locale";
 import "./chat-header";
 import type { ChatHeader } from "./chat-header";
 import "./composer";
 import type { Composer } from "./composer";
 import "./demo";
+import "./help-line";
+import type { HelpLine } from "./help-line";
 import "./link-line";
 import "./messages";
 import type { MessagesView } from "./messages";
@@ -56,6 +59,7 @@ export class ChatView extends LitElement {
   @property({ type: Boolean }) editing = false;
   @query("chatbox-composer") private readonly composer!: Composer | null;
   @query("chatbox-header") private readonly header!: ChatHeader;
+  @query("chatbox-help-line") private readonly helpLine!: HelpLine;
   @query("chatbox-messages") private readonly messages!: MessagesView | null;
 
   constructor() {
@@ -71,8 +75,15 @@ export class ChatView extends LitElement {
     this.header.focus();
   }
 
+  /** What somebody was about to use is gone when staff have come: they are written to instead. */
+  protected override willUpdate(): void {
+    const inHelp = this.shadowRoot?.activeElement?.localName === "chatbox-help-line";
+    if (inHelp && this.chat.facts.staffName !== null) void this.updateComplete.then(() => this.composer?.focus());
+  }
+
   protected override render(): TemplateResult {
     const { chat, revision } = this;
+    const { staffName } = chat.facts;
     return html`<chatbox-header
         .chat=${chat}
         .session=${this.session}
@@ -82,6 +93,7 @@ export class ChatView extends LitElement {
         @list=${this.pass}
         @new=${this.pass}
         @rename=${this.pass}
+        @help=${this.askForHelp}
       ></chatbox-header>
       ${this.demo ? html`<chatbox-demo></chatbox-demo>` : nothing}
       <div class="middle">
@@ -89,10 +101,11 @@ export class ChatView extends LitElement {
         ${this.renderMiddle()}
       </div>
       <div class="write">
+        ${this.renderHelp()}
         <chatbox-composer
           ?answering=${chat.answering}
           ?disabled=${chat.link.is === "stopped"}
-          .partner=${chat.facts.staffName ?? ""}
+          .partner=${staffName === null ? "" : staffName || t("staff")}
           @say=${(event: CustomEvent<string>) => this.say(event.detail)}
           @stop=${() => chat.stop()}
           @typed=${() => chat.typed()}
@@ -111,6 +124,39 @@ export class ChatView extends LitElement {
       @retry=${(event: CustomEvent<Message>) => chat.retry(event.detail)}
       @discard=${(event: CustomEvent<Message>) => chat.discard(event.detail)}
     ></chatbox-messages>`;
+  }
+
+  private renderHelp(): TemplateResult {
+    const { help, facts, log } = this.chat;
+    const alone = facts.staffName === null;
+    return html`<chatbox-help-line
+      .help=${alone ? help : "joined"}
+      .call=${waitingCall(log.messages)}
+      .email=${facts.email}
+      ?back=${alone && departure(log.messages) !== null}
+      @withdraw=${this.cancelHelp}
+      @address=${(event: CustomEvent<string>) => this.chat.askForHelp(event.detail)}
+    ></chatbox-help-line>`;
+  }
+
+  /** What was pressed disappears: the keyboard goes on where the call is shown. */
+  private async askForHelp(): Promise<void> {
+    this.chat.askForHelp();
+    await this.settled();
+    if (this.chat.help !== "none") this.helpLine.focus();
+  }
+
+  private async cancelHelp(): Promise<void> {
+    this.chat.cancelHelp();
+    await this.settled();
+    if (this.chat.help === "none") this.header.focusHelp();
+  }
+
+  private async settled(): Promise<void> {
+    this.requestUpdate();
+    this.header.requestUpdate();
+    await this.updateComplete;
+    await Promise.all([this.helpLine.updateComplete, this.header.updateComplete]);
   }
 
   private say(text: string): void {

@@ -1,5 +1,6 @@
 import type { Message } from "../chat/message";
 import { t } from "../i18n/locale";
+import { when } from "../i18n/times";
 import type { Model } from "../wire/frames";
 
 /** What a line about the conversation says; empty for events that are not shown. */
@@ -12,11 +13,11 @@ export function eventText({ metadata }: Message, models: readonly Model[]): stri
     case "session_ended":
       return t("eventEnded");
     case "admin_join":
-      return t("eventJoin", { name: metadata.admin_name || t("staff") });
+      return joinText(nameOf(metadata), metadata.from_name);
     case "admin_leave":
-      return t("eventLeave", { name: metadata.admin_name || t("staff") });
+      return leaveText(nameOf(metadata), metadata.reason);
     case "help_state":
-      return helpText(metadata.state ?? "none");
+      return helpText(metadata);
     default:
       return "";
   }
@@ -26,8 +27,24 @@ function modelName(id: string, models: readonly Model[]): string {
   return models.find((model) => model.id === id)?.name ?? id;
 }
 
-function helpText(state: string): string {
-  if (state === "asked") return t("eventHelpAsked");
-  if (state === "told") return t("eventHelpTold");
-  return state === "none" ? t("eventHelpNone") : "";
+function nameOf({ admin_name }: Record<string, string>): string {
+  return admin_name || t("staff");
+}
+
+function joinText(name: string, from: string | undefined): string {
+  return from === undefined ? t("eventJoin", { name }) : t("eventTransfer", { name, from: from || t("staff") });
+}
+
+function leaveText(name: string, reason: string | undefined): string {
+  if (reason === "released") return t("eventLeaveReleased", { name });
+  if (reason === "away") return t("eventLeaveAway", { name });
+  return t(reason === "ended" ? "eventLeaveEnded" : "eventLeave", { name });
+}
+
+function helpText({ state, at, open, opens_at: opensAt, email }: Record<string, string>): string {
+  if (state === "told") return at ? t("eventHelpTold", { when: when(at) }) : t("eventHelpToldSometime");
+  if (state === "none") return t("eventHelpNone");
+  if (state !== "asked") return "";
+  if (open === "false") return opensAt ? t("helpClosedUntil", { when: when(opensAt) }) : t("helpClosed");
+  return email ? t("eventHelpEmail", { email }) : t("eventHelpAsked");
 }

@@ -19,21 +19,28 @@ export const messageStyles = css`
     overflow-wrap: anywhere;
   }
   .admin .words {
-    border-radius: 18px 18px 18px 5px;
+    border: 1px solid var(--chatbox-warm);
+    border-radius: 5px 18px 18px 18px;
     background: var(--chatbox-warm-tint);
   }
   .author {
     display: flex;
     align-items: center;
-    gap: 0.4rem;
-    margin-bottom: 0.3rem;
-    font-size: 0.85rem;
-    font-weight: 600;
+    gap: 0.5rem;
+    max-width: 100%;
+    margin-bottom: 0.35rem;
+    font-size: 0.88rem;
+    font-weight: 620;
     color: var(--chatbox-warm);
   }
-  .author svg {
-    width: 1rem;
-    height: 1rem;
+  .author .name {
+    overflow: hidden;
+    text-overflow: ellipsis;
+    white-space: nowrap;
+  }
+  .author .role {
+    font-weight: 450;
+    color: var(--chatbox-ink-soft);
   }
   chatbox-markdown {
     width: 100%;

@@ -4,6 +4,7 @@ import type { Message } from "../chat/message";
 import { Localized, t, type Key } from "../i18n/locale";
 import { clock, moment } from "../i18n/times";
 import { copyText } from "./browser";
+import "./avatar";
 import { icon } from "./icons";
 import "./attachment";
 import "./markdown-view";
@@ -44,7 +45,7 @@ export class MessageView extends LitElement {
   protected override render(): TemplateResult {
     const { sender } = this.message;
     return html`<article class=${sender} aria-label=${this.author}>
-      ${sender === "admin" ? html`<p class="author">${icon("person")} ${this.author}</p>` : nothing}
+      ${sender === "admin" ? this.renderAuthor() : nothing}
       ${this.renderEarlier()} ${this.renderBody()} ${this.renderFoot()}
     </article>`;
   }
@@ -53,6 +54,14 @@ export class MessageView extends LitElement {
     const { sender, metadata } = this.message;
     if (sender === "admin") return metadata.admin_name || t("staff");
     return sender === "user" ? t("you") : t("assistant");
+  }
+
+  private renderAuthor(): TemplateResult {
+    const { author } = this;
+    return html`<p class="author">
+      <chatbox-avatar .name=${author}></chatbox-avatar><span class="name" dir="auto">${author}</span>
+      ${author === t("staffRole") ? nothing : html`<span class="role">${t("staffRole")}</span>`}
+    </p>`;
   }
 
   private renderEarlier(): TemplateResult | typeof nothing {
@@ -134,7 +143,7 @@ export class MessageView extends LitElement {
 
 /** What a refusal's code means to the reader. */
 export function problemText(code: string | null): string {
-  const known = { TOO_MANY_REQUESTS: 1, CONFLICT: 1, INVALID_FORMAT: 1, MISSING_FIELD: 1, UNREACHABLE: 1, too_big: 1 };
+  const known = { TOO_MANY_REQUESTS: 1, CONFLICT: 1, INVALID_FORMAT: 1, MISSING_FIELD: 1, UNREACHABLE: 1, too_big: 1, again: 1, email: 1 };
   return code !== null && code in known ? t(`error${code}` as Key) : t("errorOther");
 }
 

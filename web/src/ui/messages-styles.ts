@@ -54,6 +54,10 @@ export const messagesStyles = css`
     min-width: 1rem;
     border-top: 1px solid var(--chatbox-line);
   }
+  .event.staff {
+    color: var(--chatbox-warm);
+    font-weight: 600;
+  }
   .unreadable {
     color: var(--chatbox-bad);
     font-size: 0.9rem;
@@ -79,6 +83,9 @@ export const messagesStyles = css`
     animation-delay: 0.36s;
   }
   .typing {
+    display: flex;
+    align-items: center;
+    gap: 0.5rem;
     font-size: 0.85rem;
     color: var(--chatbox-ink-soft);
     padding: 0.4rem 0;

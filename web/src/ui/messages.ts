@@ -6,8 +6,10 @@ import type { Message } from "../chat/message";
 import { Localized, t } from "../i18n/locale";
 import { day, dayKey } from "../i18n/times";
 import { Announcer } from "./announcer";
+import "./avatar";
 import { Bottom } from "./bottom";
 import { eventText } from "./event-text";
+import { spoken } from "./spoken";
 import { icon } from "./icons";
 import "./message";
 import { messagesStyles } from "./messages-styles";
@@ -23,7 +25,7 @@ export class MessagesView extends LitElement {
   @property({ type: Number }) revision = 0;
 
   private readonly bottom = new Bottom(this);
-  private readonly announcer = new Announcer();
+  private readonly announcer = new Announcer(spoken);
   private newest: string | undefined;
   private session: string | null = null;
 
@@ -96,7 +98,7 @@ export class MessagesView extends LitElement {
   }
 
   private renderOne(message: Message, lastAnswer: boolean, last: boolean): TemplateResult {
-    if (message.kind === "event") return html`<p class="event">${eventText(message, this.chat.models)}</p>`;
+    if (message.kind === "event") return this.renderEvent(message);
     return html`<chatbox-message
       .message=${message}
       .revision=${message.revision}
@@ -110,7 +112,20 @@ export class MessagesView extends LitElement {
   private renderSigns(): TemplateResult {
     const waiting = this.chat.log.expected !== null;
     return html`${waiting ? html`<div class="thinking" role="img" aria-label=${t("thinking")}><i></i><i></i><i></i></div>` : nothing}
-    ${this.chat.othersType && !waiting ? html`<p class="typing">${t("someoneTypes")}</p>` : nothing}`;
+    ${waiting ? nothing : this.renderTypist()}`;
+  }
+
+  private renderEvent(message: Message): TemplateResult {
+    const staff = message.metadata.event?.startsWith("admin_");
+    return html`<p class="event ${staff ? "staff" : ""}"><span>${eventText(message, this.chat.models)}</span></p>`;
+  }
+
+  private renderTypist(): TemplateResult | typeof nothing {
+    const { typist } = this.chat;
+    if (typist === null) return nothing;
+    const name = typist.name || t("staff");
+    if (typist.sender !== "admin") return html`<p class="typing">${t("someoneTypes")}</p>`;
+    return html`<p class="typing"><chatbox-avatar .name=${name}></chatbox-avatar>${t("staffTypes", { name })}</p>`;
   }
 
   private renderPill(): TemplateResult | typeof nothing {

@@ -1,0 +1,37 @@
+import type { Message } from "./message";
+
+/** What the log says about the call for help that is waiting. Times are RFC 3339. */
+export interface Call {
+  /** when staff were told of it */
+  toldAt: string | null;
+  /** outside opening hours */
+  closed: boolean;
+  /** when staff are there again, if that is known */
+  opensAt: string | null;
+}
+
+const OVER = new Set(["admin_join", "admin_leave"]);
+
+/** The newest news of each kind since the call began. */
+export function waitingCall(messages: readonly Message[]): Call {
+  const news = sinceLastEnd(messages).map(({ metadata }) => metadata);
+  const told = news.findLast(({ state }) => state === "told");
+  const hours = news.findLast(({ open }) => open !== undefined);
+  return { toldAt: told?.at ?? null, closed: hours?.open === "false", opensAt: hours?.opens_at ?? null };
+}
+
+/** The line that says that staff have left, while nothing was said since: the assistant has the word again. */
+export function departure(messages: readonly Message[]): Message | null {
+  const last = messages.findLast((message) => message.kind !== "event" || OVER.has(message.metadata.event ?? ""));
+  return last?.metadata.event === "admin_leave" && last.kind === "event" ? last : null;
+}
+
+function sinceLastEnd(messages: readonly Message[]): Message[] {
+  const events = messages.filter(({ kind }) => kind === "event");
+  const end = events.findLastIndex(({ metadata }) => OVER.has(metadata.event ?? "") || endsCall(metadata));
+  return events.slice(end + 1).filter(({ metadata }) => metadata.event === "help_state");
+}
+
+function endsCall({ event, state }: Record<string, string>): boolean {
+  return event === "help_state" && state === "none";
+}
