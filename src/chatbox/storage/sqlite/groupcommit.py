@@ -56,13 +56,15 @@ class GroupCommit:
 
     An operation refuses by a ``ChatboxError``, before it writes anything. One that raises anything else fails alone:
     the transaction is undone, and each of its operations gets one of its own. When SQLite fails, all operations of the
-    transaction fail for that reason and nothing of them is stored. ``undone`` follows every undone transaction.
+    transaction fail for that reason and nothing of them is stored. ``undone`` follows every undone transaction;
+    ``ready`` comes before each commit and may write too.
 
     Belongs to the event loop that is running when it is made, and owns the connection.
     """
 
-    def __init__(self, db: sqlite3.Connection, undone: Callable[[], None]) -> None:
+    def __init__(self, db: sqlite3.Connection, ready: Callable[[], None], undone: Callable[[], None]) -> None:
         self._db = db
+        self._ready = ready
         self._undone = undone
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
@@ -124,6 +126,7 @@ class GroupCommit:
         self._roll_back()
         self._db.execute("BEGIN IMMEDIATE")
         outcomes = [self._attempt(job) for job in batch]
+        self._ready()
         try:
             self._db.execute("COMMIT")
         except sqlite3.Error:

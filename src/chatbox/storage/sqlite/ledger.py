@@ -18,6 +18,7 @@ from chatbox.session import Change, Entry, Session, apply, closed, day_of, takeo
 from chatbox.storage.base import Appended, Partial, Renewal, admit, admit_partial, period_closed
 from chatbox.storage.sqlite import cells, rows
 from chatbox.storage.sqlite.queries import ENTRY, SESSION
+from chatbox.storage.sqlite.summaries import Summaries
 
 T = TypeVar("T")
 
@@ -45,12 +46,13 @@ class Known(NamedTuple):
 class Ledger:
     """The writing side of the store. Used by one thread alone.
 
-    It remembers sessions as it left them, which holds because nobody else writes; ``forget`` follows every rollback.
+    It remembers sessions as it left them, which holds because nobody else writes; ``undone`` follows every rollback.
     """
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
         self._known: dict[str, Known] = {}
+        self._summaries = Summaries(db)
 
     def create(self, session: Session) -> Session:
         if empty := self._db.execute(_EMPTY, (session.user_id,)).fetchone():
@@ -59,6 +61,7 @@ class Ledger:
             self._db.execute(_CREATE, rows.session_row(session))
         except sqlite3.IntegrityError as error:
             raise StorageError(f"session {session.id} exists") from error
+        self._summaries.list_new(session)
         return session
 
     def append(self, entry: Entry, change: Change, fence: int | None) -> Appended:
@@ -86,12 +89,19 @@ class Ledger:
 
     def delete(self, session_id: str, last_index: int | None) -> bool:
         """False when the session stays."""
-        doomed = "DELETE FROM sessions WHERE id = ?1 AND last_index = coalesce(?2, last_index) RETURNING number"
+        doomed = (
+            "DELETE FROM sessions WHERE id = ?1 AND last_index = coalesce(?2, last_index)"
+            " RETURNING number, admin_assisted, help_requested, start_time, id"
+        )
         row = self._db.execute(doomed, (session_id, last_index)).fetchone()
         if row is None:
             return self._db.execute("SELECT 1 FROM sessions WHERE id = ?", (session_id,)).fetchone() is None
-        for table in ("messages", "partials", "periods", "takeovers"):
-            self._db.execute(f"DELETE FROM {table} WHERE session = ?", row)
+        self._summaries.unlist(row[1:])
+        gone = "DELETE FROM periods WHERE session = ? RETURNING start, end"
+        for start, end in self._db.execute(gone, row[:1]).fetchall():
+            self._summaries.period(start, end, by=-1)
+        for table in ("messages", "partials", "takeovers"):
+            self._db.execute(f"DELETE FROM {table} WHERE session = ?", row[:1])
         self._known.pop(session_id, None)
         return True
 
@@ -114,6 +124,15 @@ class Ledger:
     def forget(self) -> None:
         """What is remembered may not be what is stored: read it again."""
         self._known.clear()
+
+    def undone(self) -> None:
+        """The transaction was rolled back."""
+        self.forget()
+        self._summaries.forget()
+
+    def flush(self) -> None:
+        """The transaction is going to be committed."""
+        self._summaries.flush()
 
     def _existing(self, session_id: str) -> Known:
         known = self._known.get(session_id)
@@ -146,10 +165,13 @@ class Ledger:
         self._db.execute(f"UPDATE sessions SET {assignments} WHERE number = ?", (*changed.values(), number))
         if period := period_closed(before, after):
             self._db.execute("INSERT INTO periods VALUES (?, ?, ?)", (number, *period))
+            self._summaries.period(*period)
+        self._summaries.list_again(before, after)
         self._remember(number, after)
 
     def _follow(self, number: int, before: Session, after: Session, entry: Entry, change: Change) -> None:
         """What an entry changes in other rows than its session's."""
+        self._summaries.count(entry, change)
         if change.tokens:
             sql = "INSERT INTO usage VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET tokens = tokens + excluded.tokens"
             self._db.execute(sql, (after.user_id, day_of(entry.timestamp), change.tokens))

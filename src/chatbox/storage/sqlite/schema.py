@@ -137,6 +137,89 @@ MIGRATIONS = (
     CREATE INDEX records_by_key ON records (kind, key, at, id);
     CREATE INDEX records_due ON records (kind, due) WHERE due IS NOT NULL;
     """,
+    """
+    CREATE TABLE listed (
+        admin_assisted INTEGER NOT NULL,
+        help_requested INTEGER NOT NULL,
+        start_time INTEGER NOT NULL,
+        id TEXT NOT NULL,
+        user_id TEXT NOT NULL,
+        end_time INTEGER,
+        last_activity INTEGER NOT NULL,
+        duration_ms INTEGER NOT NULL,
+        message_count INTEGER NOT NULL,
+        total_tokens INTEGER NOT NULL,
+        PRIMARY KEY (admin_assisted, help_requested, start_time, id)
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO listed
+        SELECT admin_assisted, help_requested, start_time, id, user_id, end_time, last_activity, duration_ms,
+            message_count, total_tokens
+        FROM sessions WHERE is_active = 0 AND last_index > 0 ORDER BY 1, 2, 3, 4;
+    CREATE INDEX listed_by_end_time ON listed (admin_assisted, help_requested, end_time, id);
+    CREATE INDEX listed_by_last_activity ON listed (admin_assisted, help_requested, last_activity, id);
+    CREATE INDEX listed_by_duration ON listed (admin_assisted, help_requested, duration_ms, id);
+    CREATE INDEX listed_by_message_count ON listed (admin_assisted, help_requested, message_count, id);
+    CREATE INDEX listed_by_total_tokens ON listed (admin_assisted, help_requested, total_tokens, id);
+    CREATE INDEX listed_by_user_id ON listed (admin_assisted, help_requested, user_id, id);
+
+    CREATE TABLE listed_days (
+        admin_assisted INTEGER NOT NULL,
+        help_requested INTEGER NOT NULL,
+        day INTEGER NOT NULL,
+        sessions INTEGER NOT NULL,
+        PRIMARY KEY (admin_assisted, help_requested, day)
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO listed_days
+        SELECT admin_assisted, help_requested, start_time - start_time % 86400000, count(*)
+        FROM listed GROUP BY 1, 2, 3;
+
+    CREATE INDEX periods_by_start ON periods (start);
+    CREATE INDEX periods_by_end ON periods (end);
+    CREATE INDEX takeovers_by_admin ON takeovers (admin_id, start);
+
+    CREATE TABLE hours (
+        at INTEGER PRIMARY KEY,
+        opened INTEGER NOT NULL,
+        closed INTEGER NOT NULL,
+        late INTEGER NOT NULL,
+        peak INTEGER,
+        version INTEGER NOT NULL DEFAULT 0
+    ) STRICT;
+    INSERT INTO hours (at, opened, closed, late, peak)
+        WITH moments (hour, late, step) AS (
+            SELECT start - start % 3600000, start % 3600000, 1 FROM periods
+            UNION ALL SELECT end - end % 3600000, end % 3600000, -1 FROM periods
+        ), levels (hour, late, step, level) AS (
+            SELECT *, sum(step) OVER (PARTITION BY hour ORDER BY late, step DESC ROWS UNBOUNDED PRECEDING) FROM moments
+        )
+        SELECT hour, sum(step = 1), sum(step = -1), sum(step * late), max(max(level), 0) FROM levels GROUP BY hour;
+
+    CREATE TABLE tallies (
+        width INTEGER NOT NULL,
+        at INTEGER NOT NULL,
+        messages INTEGER NOT NULL,
+        answers INTEGER NOT NULL,
+        errors INTEGER NOT NULL,
+        tokens INTEGER NOT NULL,
+        responses INTEGER NOT NULL,
+        response_ms INTEGER NOT NULL,
+        firsts INTEGER NOT NULL,
+        first_ms INTEGER NOT NULL,
+        response_max INTEGER NOT NULL,
+        first_max INTEGER NOT NULL,
+        PRIMARY KEY (width, at)
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO tallies
+        WITH counted (at, messages, answers, tokens, response_ms) AS (
+            SELECT timestamp, 1, kind = 'ai_response', 0, NULL FROM messages
+                WHERE kind IN ('user_message', 'ai_response', 'file_upload', 'voice_message')
+            UNION ALL SELECT 1000 * strftime('%s', day), 0, 0, tokens, NULL FROM usage
+            UNION ALL SELECT last_activity, 0, 0, 0, value FROM sessions, json_each(response_times)
+        ), widths (width) AS (VALUES (60000), (3600000))
+        SELECT width, at - at % width, sum(messages), sum(answers), 0, sum(tokens), count(response_ms),
+            coalesce(sum(response_ms), 0), 0, 0, coalesce(max(response_ms), 0), 0
+        FROM counted, widths GROUP BY 1, 2;
+    """,
 )
 
 

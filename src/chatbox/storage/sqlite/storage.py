@@ -20,11 +20,11 @@ from chatbox.errors import StorageError
 from chatbox.session import Change, Entry, Session
 from chatbox.storage.base import Appended, Cell, CellStorage, Copy, Partial, Renewal, SessionQuery, Spent
 from chatbox.storage.records import Record
-from chatbox.storage.scan import ScanOverview
 from chatbox.storage.sqlite import cells, queries, records
 from chatbox.storage.sqlite.groupcommit import GroupCommit, translated
 from chatbox.storage.sqlite.ledger import Ledger
 from chatbox.storage.sqlite.lock import FileLock
+from chatbox.storage.sqlite.overview import SqliteOverview
 from chatbox.storage.sqlite.readers import Readers
 from chatbox.storage.sqlite.records import SqliteRecords
 from chatbox.storage.sqlite.schema import connect, migrate
@@ -50,7 +50,7 @@ class SqliteStorage(CellStorage):
     def __init__(self, path: Path) -> None:
         self._path = path.resolve()
         self._records = SqliteRecords(self._write, self._read)
-        self._overview = ScanOverview(self._everything, {})
+        self._overview = SqliteOverview(self._write, self._read)
 
     async def create(self, session: Session) -> Session:
         return await self._writer.run(bind(self._ledger.create, session=session))
@@ -87,11 +87,8 @@ class SqliteStorage(CellStorage):
         return self._records
 
     @property
-    def overview(self) -> ScanOverview:
+    def overview(self) -> SqliteOverview:
         return self._overview
-
-    async def _everything(self) -> list[Copy]:
-        return await self.copies("", -1)
 
     async def check(self) -> None:
         await self._writer.run(self._ledger.probe)
@@ -130,7 +127,7 @@ class SqliteStorage(CellStorage):
     async def __aenter__(self) -> Self:
         self._lock, writer, readers = await asyncio.to_thread(open_files, self._path)
         self._ledger = Ledger(writer)
-        self._writer, self._readers = GroupCommit(writer, self._ledger.forget), Readers(readers)
+        self._writer, self._readers = GroupCommit(writer, self._ledger.flush, self._ledger.undone), Readers(readers)
         return self
 
     async def __aexit__(
