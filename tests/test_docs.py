@@ -112,7 +112,7 @@ def test_the_http_page_has_every_route_and_no_other(tmp_path: Path) -> None:
     paths = create_app(config)._http._app.openapi()["paths"]
     served = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
     named = {name.replace("{p}", config.path_prefix) for name in rows((REFERENCE / "http.md").read_text())}
-    assert served == {name for name in named if name.split()[0] in ("GET", "POST", "PATCH", "DELETE")}
+    assert served == {name for name in named if name.split()[0] in ("GET", "POST", "PUT", "PATCH", "DELETE")}
 
 
 def commands(command: Any, name: str) -> dict[str, set[str]]:

@@ -10,19 +10,21 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, NamedTuple
 
 import structlog
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from chatbox import __version__
 from chatbox.access import Access, Gate
 from chatbox.allowance import FRAMES, Allowance
-from chatbox.api import ops, pages, sessions, shares
-from chatbox.api.guard import Guard
+from chatbox.api import ops, pages, sessions, shares, staff
+from chatbox.api.guard import ADMIN_REQUESTS, Guard
 from chatbox.api.middleware import LOOPBACK_HOSTS, Surroundings, answer_errors
 from chatbox.api.models import PROBLEMS
+from chatbox.audit import Audit
 from chatbox.auth import Authenticator, Origins
 from chatbox.backplane import open_backplane
 from chatbox.backplane.base import Backplane, Pool, Quotas, Window
+from chatbox.canned import CannedReplies
 from chatbox.chat import Chat
 from chatbox.commits import Commits
 from chatbox.config import Config
@@ -97,6 +99,7 @@ class App:
         self.chat = self._build_chat(commits)
         self.takeovers = Takeovers(self.storage, commits, self.replies, self.metrics)
         self.conversations = Conversations(self.storage)
+        self.audit = Audit(self.storage.records)
         self.health = Health(self.storage, self.backplane, self.providers, self.connections)
         self.housekeeping = Housekeeping(self.storage, self.hub, self.sessions, self.replies, _periods(config))
         self.metrics.active_sessions_total.set_function(lambda: self.hub.active)
@@ -219,6 +222,7 @@ class App:
         for router in (
             sessions.routes(guard, self.sessions, self.conversations),
             shares.routes(guard, self.sessions, self.conversations, self.quotas),
+            self._staff_routes(),
             ops.routes(self.health, self.metrics, config.metrics_allowed_networks, self._page_settings()),
             pages.routes(config.path_prefix, self._frame_ancestors()),
         ):
@@ -227,13 +231,28 @@ class App:
             app.add_middleware(
                 CORSMiddleware,
                 allow_origins=list(origins),
-                allow_methods=["GET", "POST", "PATCH", "DELETE"],
+                allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
                 allow_headers=["Authorization", "Content-Type"],
                 expose_headers=["Retry-After"],
                 max_age=600,
             )
         hosts = LOOPBACK_HOSTS if config.development else None
         return Surroundings(app, self.metrics, hosts=hosts, max_body=config.max_message_size)
+
+    def _staff_routes(self) -> APIRouter:
+        return staff.routes(
+            staff.Needs(
+                self.gate,
+                self.access,
+                self.audit,
+                CannedReplies(self.storage.records),
+                self.storage,
+                self.quotas,
+                self.metrics,
+                self.conversations,
+                self.takeovers,
+            )
+        )
 
     def _frame_ancestors(self) -> tuple[str, ...]:
         loopback = LOOPBACK_ORIGINS if self.config.development and not self.config.allowed_origins else ()
@@ -256,7 +275,11 @@ def create_app(config: Config) -> App:
 
 def open_parts(config: Config) -> Parts:
     """What the configuration names, not yet opened. Raises ``ConfigError``."""
-    windows = {FRAMES: Window(config.rate_limit, 60.0), shares.LIMIT: Window(60, 60.0)}
+    windows = {
+        FRAMES: Window(config.rate_limit, 60.0),
+        ADMIN_REQUESTS: Window(config.admin_rate_limit, config.admin_rate_window),
+        shares.LIMIT: Window(60, 60.0),
+    }
     pools = {
         SOCKETS: Pool(config.max_connections_per_user),
         LISTENERS: Pool(linger=config.reconnect_timeout),

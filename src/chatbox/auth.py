@@ -134,6 +134,12 @@ def mint(secret: str, user_id: str, name: str, roles: Iterable[str], lifetime: f
     return jwt.encode(claims, secret, "HS256")
 
 
+def is_user_id(text: str) -> bool:
+    """Whether a token can speak for a user with this id: 1 to 128 printable characters."""
+    printable = not any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in text)
+    return 1 <= len(text) <= 128 and text == text.strip() and printable
+
+
 class Origins:
     """Pages that may open a socket. Comparison is exact, byte by byte, as browsers write origins.
 
@@ -169,7 +175,7 @@ def _audiences(claim: str | list[str] | None) -> list[str]:
 
 def _user_id(claims: Claims) -> str:
     user_id = claims.sub if claims.user_id is None else claims.user_id
-    if user_id is None or not 1 <= len(user_id) <= 128 or not _printable(user_id):
+    if user_id is None or not is_user_id(user_id):
         raise ValueError("no user id of 1 to 128 characters")
     return user_id
 
@@ -186,7 +192,3 @@ def _context(context: dict[str, str]) -> dict[str, str]:
     ):
         raise ValueError("more context than fits")
     return context
-
-
-def _printable(text: str) -> bool:
-    return text == text.strip() and not any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in text)

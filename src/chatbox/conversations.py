@@ -38,6 +38,13 @@ class Conversations:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
 
+    async def session(self, session_id: str) -> Session:
+        """A session, whosever it is. Raises ``NotFound``."""
+        session = await self._storage.get(session_id)
+        if session is None:
+            raise NotFound("The conversation does not exist.")
+        return session
+
     async def listing(self, principal: Principal, *, q: str, cursor: str | None, limit: int) -> Listing:
         """The user's sessions, newest activity first. ``q`` searches the names of the newest 1,000."""
         before = place_of(cursor)
@@ -77,6 +84,10 @@ class Conversations:
         """The whole conversation, ascending."""
         return await everything(self._storage, session.id)
 
+    async def notes(self, session: Session) -> list[Entry]:
+        """What staff noted about it, ascending."""
+        return await everything(self._storage, session.id, frozenset({Kind.NOTE}))
+
     async def shared(self, token: str) -> tuple[Session, list[Entry]]:
         """What a share link shows: messages only, staff without their names. Raises ``NotFound``."""
         found = await self._storage.find(SessionQuery(share_token=token, limit=1)) if token else []
@@ -86,12 +97,12 @@ class Conversations:
         return found[0], [_public(e) for e in entries if e.kind in MESSAGES and not e.superseded]
 
 
-async def everything(storage: Storage, session_id: str) -> list[Entry]:
-    """A whole conversation as its owner sees it, ascending."""
+async def everything(storage: Storage, session_id: str, sees: frozenset[Kind] = VISIBLE) -> list[Entry]:
+    """A whole conversation as its owner sees it, or all entries of some kinds, ascending."""
     found: list[Entry] = []
     while entries := await storage.read(session_id, after=found[-1].index if found else 0):
         found += entries
-    return [_marked(entry) for entry in found if entry.kind in VISIBLE]
+    return [_marked(entry) for entry in found if entry.kind in sees]
 
 
 def _marked(entry: Entry) -> Entry:

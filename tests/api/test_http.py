@@ -149,7 +149,7 @@ async def operations(live):
 
 async def test_another_users_session_is_as_if_it_did_not_exist_on_every_route(live):
     session_id = await talk(live, user="ann")
-    routes = [route for route in await operations(live) if "{session_id}" in route[1]]
+    routes = [route for route in await operations(live) if route[1].startswith("/sessions/{session_id}")]
     assert len(routes) >= 7
     for method, path in routes:
         body = {"json": {"name": "mine now"}} if method == "PATCH" else {}
@@ -166,7 +166,7 @@ async def test_no_route_answers_without_a_good_token(live, header):
     for method, path in await operations(live):
         head = {} if header is None else {"Authorization": header}
         status, headers, text = await raw(
-            live, method, path.format(session_id="s"), user=None, headers=head, json={"name": "x"}
+            live, method, re.sub(r"\{\w+\}", "s", path), user=None, headers=head, json={"name": "x"}
         )
         assert (status, json.loads(text)["code"], headers["WWW-Authenticate"]) == (401, "INVALID_TOKEN", "Bearer")
 
@@ -230,7 +230,7 @@ async def test_every_body_is_strict_json(live):
         (method, path.removeprefix(live.app.config.path_prefix).format(session_id=session_id))
         for path, methods in spec["paths"].items()
         for method, operation in methods.items()
-        if "application/json" in operation.get("requestBody", {}).get("content", {})
+        if "application/json" in operation.get("requestBody", {}).get("content", {}) and "/admin/" not in path
     ]
     assert taking
     for method, path in taking:

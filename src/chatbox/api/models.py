@@ -7,8 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, StringConstraints
 
 from chatbox.fields import clean
-from chatbox.protocol import rfc3339
-from chatbox.session import Session
+from chatbox.views import SessionView
 
 
 class Problem(BaseModel):
@@ -20,54 +19,6 @@ class Problem(BaseModel):
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {"default": {"model": Problem, "description": "What went wrong"}}
 """The error answers of every route, for OpenAPI."""
-
-
-class SessionView(BaseModel):
-    """A session as its owner sees it. Times are RFC 3339 UTC; ``duration`` is in s, response times in ms."""
-
-    id: str
-    user_id: str
-    name: str
-    model_id: str | None = None
-    start_time: str
-    end_time: str | None = None
-    last_activity: str
-    is_active: bool
-    duration: int
-    message_count: int
-    total_tokens: int
-    avg_response_time: int
-    max_response_time: int
-    help_requested: bool
-    help_state: str
-    admin_assisted: bool
-    assisting_admin_id: str | None = None
-    assisting_admin_name: str | None = None
-    share_token: str | None = None
-
-    @classmethod
-    def of(cls, session: Session, now: int) -> SessionView:
-        return cls(
-            id=session.id,
-            user_id=session.user_id,
-            name=session.name,
-            model_id=session.model_id,
-            start_time=rfc3339(session.start_time),
-            end_time=rfc3339(session.end_time) if session.end_time else None,
-            last_activity=rfc3339(session.last_activity),
-            is_active=session.is_active,
-            duration=session.duration(now),
-            message_count=session.message_count,
-            total_tokens=session.total_tokens,
-            avg_response_time=session.avg_response_time,
-            max_response_time=session.max_response_time,
-            help_requested=session.help_requested,
-            help_state=session.help_state,
-            admin_assisted=session.admin_assisted,
-            assisting_admin_id=session.assisting_admin_id,
-            assisting_admin_name=session.assisting_admin_name,
-            share_token=session.share_token,
-        )
 
 
 class SessionList(BaseModel):

@@ -9,11 +9,12 @@ from fastapi import APIRouter, Depends, Query, Response
 from chatbox import transcript
 from chatbox.api.body import strict
 from chatbox.api.guard import Guard
-from chatbox.api.models import ConversationView, Ended, Rename, SessionList, SessionView
+from chatbox.api.models import ConversationView, Ended, Rename, SessionList
 from chatbox.conversations import Conversations
 from chatbox.errors import MissingField
 from chatbox.session import Principal, now_ms
 from chatbox.sessions import Sessions
+from chatbox.views import SessionView
 
 MEDIA = {"json": "application/json", "markdown": "text/markdown; charset=utf-8"}
 SUFFIX = {"json": "json", "markdown": "md"}
