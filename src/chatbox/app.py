@@ -42,10 +42,14 @@ from chatbox.metrics import Metrics
 from chatbox.protocol import Model
 from chatbox.reply import ANSWERS, Replies
 from chatbox.sessions import LISTENERS, Sessions
+from chatbox.sockets import Endpoint
+from chatbox.staff.office import POOLS, Office
+from chatbox.staff.socket import StaffSocket
 from chatbox.storage import open_storage
 from chatbox.storage.base import CellStorage
 from chatbox.storage.encrypted import EncryptedStorage
 from chatbox.storage.rotate import rotate
+from chatbox.storage.telling import TellingStorage
 from chatbox.storage.timed import TimedStorage
 from chatbox.takeovers import Takeovers
 from chatbox.tasks import Tasks
@@ -75,7 +79,8 @@ class App:
         self.metrics = Metrics(mongodb=config.store_url.startswith("mongodb"))
         self.tasks = Tasks()
         self._cells = parts.cells
-        self.storage = TimedStorage(EncryptedStorage(self._cells, config.keyring), self.metrics.storage_timers)
+        timed = TimedStorage(EncryptedStorage(self._cells, config.keyring), self.metrics.storage_timers)
+        self.storage = TellingStorage(timed)
         self.backplane = parts.backplane
         self.quotas = parts.quotas
         self.providers = parts.providers
@@ -100,10 +105,11 @@ class App:
         self.takeovers = Takeovers(self.storage, commits, self.replies, self.metrics)
         self.conversations = Conversations(self.storage)
         self.audit = Audit(self.storage.records)
+        self.office = self._build_staff()
         self.health = Health(self.storage, self.backplane, self.providers, self.connections)
         self.housekeeping = Housekeeping(self.storage, self.hub, self.sessions, self.replies, _periods(config))
         self.metrics.active_sessions_total.set_function(lambda: self.hub.active)
-        self._sockets = {f"{config.path_prefix}/ws": self._chat_socket()}
+        self._sockets = self._build_sockets()
         self._http = self._build_http()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -148,6 +154,7 @@ class App:
         self.tasks.keep(lambda: self.quotas.clean(interval), "quotas")
         self.tasks.keep(self.health.watch_loop, "loop lag")
         self.tasks.keep(self.health.watch_providers, "providers")
+        self.office.start()
         if len(self.config.keyring) > 1:
             self.tasks.start(self._rotate_keys(), "key rotation")
 
@@ -194,6 +201,27 @@ class App:
             self.tasks,
             models=tuple(Model(settings.id, settings.name) for settings in config.providers),
         )
+
+    def _build_staff(self) -> Office:
+        return Office(
+            self.storage,
+            self.backplane,
+            self.quotas,
+            self.hub,
+            self.conversations,
+            self.takeovers,
+            self.audit,
+            self.tasks,
+            away=self.config.staff_away_timeout,
+        )
+
+    def _build_sockets(self) -> dict[str, Endpoint[Any, Any]]:
+        prefix = self.config.path_prefix
+        return {f"{prefix}/ws": self._chat_socket(), f"{prefix}/admin/ws": self._staff_socket()}
+
+    def _staff_socket(self) -> StaffSocket:
+        query_token = self.config.allow_query_token
+        return self.office.socket(self.connections, self.gate, self.origins, self.metrics, query_token=query_token)
 
     def _chat_socket(self) -> ChatSocket:
         return ChatSocket(
@@ -284,6 +312,7 @@ def open_parts(config: Config) -> Parts:
         SOCKETS: Pool(config.max_connections_per_user),
         LISTENERS: Pool(linger=config.reconnect_timeout),
         ANSWERS: Pool(),
+        **POOLS,
     }
     return Parts(
         open_storage(config),

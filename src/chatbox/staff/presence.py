@@ -1,0 +1,109 @@
+"""Which members of staff are there, over all replicas; and what becomes of the sessions of those who are gone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+
+import structlog
+
+from chatbox.backplane.base import Backplane, Quotas
+from chatbox.errors import BackplaneDown, NotFound, StorageError
+from chatbox.session import MAX_MESSAGE_ID, Principal, Session, Staff
+from chatbox.storage.base import SessionQuery, Storage
+from chatbox.storage.paging import sessions_of
+from chatbox.takeovers import Takeovers
+
+log = structlog.get_logger(component="presence")
+
+DESKS = "staff"
+"""The pool of staff sockets."""
+CALLS = "staff_calls"
+"""The pool of staff who have just called a route, by their id."""
+RECENTLY = 60.0
+"""Seconds for which a call of a route counts as being there."""
+EVERYONE = "online"
+
+
+class Presence:
+    """Who is there: with a socket open, or by having called a route just now."""
+
+    def __init__(self, quotas: Quotas) -> None:
+        self._quotas = quotas
+
+    async def arrive(self, who: Principal, socket_id: str) -> None:
+        """A staff socket has opened."""
+        await self._quotas.enter(DESKS, EVERYONE, _member(who, socket_id))
+
+    async def depart(self, who: Principal, socket_id: str) -> None:
+        """It has closed; ``who`` as at its opening."""
+        await self._quotas.leave(DESKS, EVERYONE, _member(who, socket_id))
+
+    async def call(self, who: Principal) -> None:
+        """A member of staff has called a route."""
+        await self._quotas.enter(CALLS, who.user_id, "")
+        await self._quotas.leave(CALLS, who.user_id, "")
+
+    async def online(self) -> list[Staff]:
+        """Who has a socket open, by name."""
+        members = [json.loads(member) for member in await self._quotas.members(DESKS, EVERYONE)]
+        found = {staff_id: Staff(staff_id, name) for staff_id, name, _ in sorted(members)}
+        return sorted(found.values(), key=lambda staff: (staff.name, staff.id))
+
+    async def called(self, staff_id: str) -> bool:
+        """Whether one who may have no socket open has called a route lately."""
+        return bool(await self._quotas.members(CALLS, staff_id))
+
+
+def _member(who: Principal, socket_id: str) -> str:
+    return json.dumps([who.user_id, who.name, socket_id])
+
+
+class Away:
+    """Gives the sessions of staff who have been gone for ``timeout`` seconds back to the AI.
+
+    Every replica sees to that, and measures by itself how long they have been gone; while it can't ask the others who
+    is there, nobody is gone.
+    """
+
+    def __init__(
+        self, storage: Storage, backplane: Backplane, presence: Presence, takeovers: Takeovers, timeout: float
+    ) -> None:
+        self._storage = storage
+        self._backplane = backplane
+        self._presence = presence
+        self._takeovers = takeovers
+        self._timeout = timeout
+        self._gone_since: dict[str, float] = {}
+
+    async def run(self) -> None:
+        """Look from time to time, until cancelled."""
+        while True:
+            await asyncio.sleep(min(5.0, self._timeout / 4))
+            try:
+                await self.look()
+            except (StorageError, BackplaneDown) as error:
+                self._gone_since.clear()
+                log.warning("nobody knows which staff are away", error=str(error))
+
+    async def look(self) -> None:
+        """See who has sessions and is not there. Raises ``StorageError``, ``BackplaneDown``."""
+        await self._backplane.check()
+        online = {staff.id for staff in await self._presence.online()}
+        now, gone = time.monotonic(), dict[str, float]()
+        async for session in sessions_of(self._storage, SessionQuery(assisted=True)):
+            holder = session.assisting_admin_id or ""
+            if holder not in online and not await self._presence.called(holder):
+                gone[holder] = self._gone_since.get(holder, now)
+                if now - gone[holder] >= self._timeout:
+                    await self._give_back(session)
+        self._gone_since = gone
+
+    async def _give_back(self, session: Session) -> None:
+        message_id = f"away:{session.assisted_index}".rjust(MAX_MESSAGE_ID + 1, ":")
+        try:
+            await self._takeovers.end(session, message_id, reason="away")
+        except NotFound:
+            return
+        log.info("a member of staff is away; the AI has the session again", session=session.id)
