@@ -13,11 +13,12 @@ from chatbox.session import Change, new_id
 from chatbox.storage.base import SessionQuery
 from chatbox.storage.encrypted import EncryptedStorage
 from chatbox.storage.mongo import MongoSettings, MongoStorage
+from chatbox.storage.records import Record
 from chatbox.storage.sqlite import SqliteStorage
 from tests.live import SECRET
 from tests.mongo_peer import MongoPeer
 from tests.processes import command, environment, serving
-from tests.storage.values import entry, session
+from tests.storage.values import NOON, entry, session
 
 SESSIONS = 250
 
@@ -52,7 +53,13 @@ async def filled(folder, sessions):
             new = await storage.create(session(id=f"s{number:04}", user_id=f"user{number % 7}"))
             said = [entry(new.id, content=f"{number} {place}") for place in range(3)]
             await asyncio.gather(*(storage.append(one, Change(active=True, tokens=1)) for one in said))
+        for number in range(sessions):
+            await storage.records.add(record(number))
         return await contents(storage)
+
+
+def record(number):
+    return Record(kind="audit", id=f"{number:04}", key="ada", at=NOON + number, data={"text": "Hello"})
 
 
 async def contents(storage):
@@ -64,11 +71,12 @@ async def test_conversations_are_copied_and_the_server_goes_on_with_the_copy(tmp
     before = await filled(tmp_path, 10)
     code, out, err = await command("migrate", env=env)
     assert (code, err) == (0, "")
-    assert "10 conversations with 30 entries" in out
+    assert "10 conversations with 30 entries, and 10 records" in out
     assert "set STORE_URL" in out
     async with copy(env) as storage:
         assert await contents(storage) == before
         assert sum([await storage.usage(f"user{number}", "2026-09-21") for number in range(7)]) == 30
+        assert await storage.records.find("audit") == [record(number) for number in reversed(range(10))]
 
 
 async def test_a_copy_that_is_killed_goes_on_where_it_was(tmp_path, env):

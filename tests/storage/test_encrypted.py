@@ -16,6 +16,7 @@ from chatbox.session import Change, Kind, Session, new_id
 from chatbox.storage.base import CellStorage, Partial, SessionQuery, Storage
 from chatbox.storage.encrypted import EncryptedStorage
 from chatbox.storage.memory import MemoryStorage
+from chatbox.storage.records import Record
 from chatbox.storage.sqlite import SqliteStorage
 from tests.storage.values import entry, ring, session
 
@@ -35,7 +36,14 @@ async def filled(storage: Storage, text: str = CANARY) -> Session:
     await storage.append(entry(new.id, kind=Kind.SHARE), Change(share_token=f"14 {text}"))
     taken = await storage.append(entry(new.id, kind=Kind.TURN), Change(takes_turn="answer"))
     await storage.keep(Partial(new.id, "answer", 1, f"15 {text}"))
+    await storage.records.add(Record(kind="alert", id=new.id, data={f"16 {text}": [{"to": f"17 {text}"}]}))
     return taken.session
+
+
+async def assisted(storage: Storage, text: str = CANARY) -> None:
+    """A session that a member of staff with this name has."""
+    new = await storage.create(session(user_id="bob"))
+    await storage.append(entry(new.id, kind=Kind.ADMIN_JOIN), Change(joins="bea", admin_name=f"18 {text}"))
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -45,6 +53,7 @@ def files(folder: Path) -> dict[str, bytes]:
 async def test_no_text_of_a_person_is_in_any_file(tmp_path: Path) -> None:
     async with EncryptedStorage(SqliteStorage(tmp_path / "chatbox.db"), ring("new")) as storage:
         await filled(storage)
+        await assisted(storage)
         while_open = files(tmp_path)
     assert {"chatbox.db", "chatbox.db-wal", "chatbox.db-shm"} <= set(while_open)
     for name, content in (*while_open.items(), *files(tmp_path).items()):
@@ -54,8 +63,9 @@ async def test_no_text_of_a_person_is_in_any_file(tmp_path: Path) -> None:
 async def test_texts_that_were_not_sealed_would_be_found(tmp_path: Path) -> None:
     async with SqliteStorage(tmp_path / "chatbox.db") as storage:
         await filled(storage)
+        await assisted(storage)
     content = files(tmp_path)["chatbox.db"]
-    for number in (2, 3, 6, 7, 8, 9, 10, 12, 13, 14, 15):
+    for number in (2, 3, 6, 7, 8, 9, 10, 12, 13, 14, 15, 16, 17, 18):
         assert f"{number} {CANARY}".encode() in content
 
 

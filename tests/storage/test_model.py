@@ -16,8 +16,9 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from msgspec.structs import replace
 
 from chatbox.errors import ChatboxError
-from chatbox.session import Change, Entry, Kind, Session, day_of, new_id
-from chatbox.storage.base import Partial, SessionQuery, Storage
+from chatbox.session import Change, Entry, Kind, Sender, Session, Takeover, day_of, new_id
+from chatbox.storage.base import AI, CellStorage, Partial, SessionQuery, Storage
+from chatbox.storage.encrypted import EncryptedStorage
 from chatbox.storage.memory import MemoryStorage
 from tests.storage.conftest import STORES, one_after_the_other
 from tests.storage.values import NOON, changes, entries, entry, session, sessions, texts
@@ -28,10 +29,14 @@ one_store = settings(max_examples=100, suppress_health_check=[HealthCheck.functi
 """The store is shared by the examples: ids differ."""
 
 USERS = st.sampled_from(["ada", "bob"])
+STAFF = st.sampled_from(["bea", "cy"])
 ANSWERS = st.sampled_from(["answer1", "answer2"])
 MESSAGE_IDS = st.sampled_from([f"m{number}" for number in range(8)])
 TIMES = st.integers(NOON, NOON + 5)
 FENCES = st.none() | st.integers(0, 3)
+
+NOBODY = {"last_index": 0, "answer_id": None, "fence": 0, "assisting_admin_id": None, "assisted_index": 0}
+"""Of a session in which nothing has happened."""
 
 
 class Comparison(RuleBasedStateMachine):
@@ -61,9 +66,7 @@ class Comparison(RuleBasedStateMachine):
 
     @rule(target=ids, new=sessions, user_id=USERS)
     def create(self, new: Session, user_id: str) -> str:
-        new = replace(
-            new, id=f"s{next(self.numbers)}", user_id=user_id, is_active=False, last_index=0, answer_id=None, fence=0
-        )
+        new = replace(new, id=f"s{next(self.numbers)}", user_id=user_id, is_active=False, **NOBODY)
         made = self.same(lambda store: store.create(new))
         assert isinstance(made, Session)
         return made.id
@@ -85,6 +88,16 @@ class Comparison(RuleBasedStateMachine):
         new = entry(session_id, kind=Kind.TURN, message_id=f"t{next(self.numbers)}")
         self.same(lambda store: store.append(new, Change(takes_turn=answer_id, supersedes=supersedes)))
 
+    @rule(session_id=ids, who=STAFF, by=st.none() | STAFF, at=TIMES)
+    def join(self, session_id: str, who: str, by: str | None, at: int) -> None:
+        new = entry(session_id, kind=Kind.ADMIN_JOIN, message_id=f"t{next(self.numbers)}", timestamp=at)
+        self.same(lambda store: store.append(new, Change(joins=who, admin_name=f"Name of {who}", by=by)))
+
+    @rule(session_id=ids, who=STAFF | st.just(AI), leaves=st.booleans(), at=TIMES)
+    def act(self, session_id: str, who: str, leaves: bool, at: int) -> None:
+        new = entry(session_id, sender=Sender.ADMIN, message_id=f"t{next(self.numbers)}", timestamp=at)
+        self.same(lambda store: store.append(new, Change(by=who, leaves=leaves)))
+
     @rule(session_id=ids, answer_id=ANSWERS, fence=st.integers(0, 3), text=texts)
     def keep(self, session_id: str, answer_id: str, fence: int, text: str) -> None:
         self.same(lambda store: store.keep(Partial(session_id, answer_id, fence, text)))
@@ -99,7 +112,7 @@ class Comparison(RuleBasedStateMachine):
 
     @rule(
         user_id=st.none() | USERS,
-        flags=st.tuples(*[st.none() | st.booleans()] * 3),
+        flags=st.tuples(*[st.none() | st.booleans()] * 5),
         idle_since=st.none() | TIMES,
         before=st.none() | st.tuples(TIMES, st.just("M")),
         limit=st.integers(1, 5),
@@ -107,17 +120,19 @@ class Comparison(RuleBasedStateMachine):
     def find(
         self,
         user_id: str | None,
-        flags: tuple[bool | None, bool | None, bool | None],
+        flags: tuple[bool | None, bool | None, bool | None, bool | None, bool | None],
         idle_since: int | None,
         before: tuple[int, str] | None,
         limit: int,
     ) -> None:
-        active, answering, empty = flags
+        active, answering, empty, assisted, waiting = flags
         query = SessionQuery(
             user_id=user_id,
             active=active,
             answering=answering,
             empty=empty,
+            assisted=assisted,
+            waiting=waiting,
             idle_since=idle_since,
             before=before,
             limit=limit,
@@ -135,12 +150,20 @@ class Comparison(RuleBasedStateMachine):
         self.same(lambda store: store.usage(user_id, day_of(NOON)))
         self.same(lambda store: store.get(session_id))
         self.same(lambda store: store.partial(session_id))
+        self.same(takeovers)
 
     @invariant()
     def one_active_session_a_user(self) -> None:
         if hasattr(self, "stores"):
             active = self.runner.run(self.stores[1].find(SessionQuery(active=True, empty=None)))
             assert len({one.user_id for one in active}) == len(active)
+
+
+async def takeovers(store: Storage) -> list[tuple[Takeover, ...]]:
+    """Those of each session that have ended."""
+    cells = store._inner if isinstance(store, EncryptedStorage) else store
+    assert isinstance(cells, CellStorage)
+    return [copy.takeovers for copy in await cells.copies("", 1000)]
 
 
 async def outcome(call: Awaitable[T]) -> T | str:

@@ -23,7 +23,7 @@ from tests.mongo_peer import MongoPeer
 from tests.redis_server import free_port
 from tests.storage.mongo import shared
 from tests.storage.processes import ROOT
-from tests.storage.test_encrypted import CANARY, filled
+from tests.storage.test_encrypted import CANARY, assisted, filled
 from tests.storage.values import NOON, answer, entry, ring, session, turn
 
 SECRET = "Zk3vW8qLr5TnX1cYb7Hd9Fg2Jm4Ps6Ua"
@@ -214,6 +214,8 @@ QUERIES = {
     "answering": (SessionQuery(answering=True),),
     "of_user": (SessionQuery(user_id="ada"), SessionQuery(user_id="ada", before=(NOON, "x"))),
     "by_activity": (SessionQuery(active=False, idle_since=NOON), SessionQuery(empty=None, limit=1)),
+    "assisted": (SessionQuery(assisted=True),),
+    "waiting": (SessionQuery(waiting=True), SessionQuery(waiting=True, assisted=False)),
     "share_token": (SessionQuery(share_token="token", empty=None),),
     "share_hash": (SessionQuery(share_hashes=("one", "two"), empty=None),),
 }
@@ -351,6 +353,7 @@ async def test_no_text_of_a_person_is_in_any_file_of_the_database(peer: MongoPee
     settings = shared.settings(peer.url)
     async with EncryptedStorage(MongoStorage(settings), ring("new")) as storage:
         await filled(storage)
+        await assisted(storage)
         peer.kill()
     files = contents(peer.data)
     assert settings.database.encode() in files
@@ -358,8 +361,11 @@ async def test_no_text_of_a_person_is_in_any_file_of_the_database(peer: MongoPee
     peer.start()
     async with MongoStorage(settings._replace(collection="plain")) as storage:
         await filled(storage)
+        await assisted(storage)
         peer.kill()
-    assert CANARY.encode() in contents(peer.data)
+    files = contents(peer.data)
+    for number in (10, 16, 17, 18):
+        assert f"{number} {CANARY}".encode() in files
 
 
 TAMPERING: dict[str, Any] = {
@@ -395,4 +401,4 @@ async def test_values_are_walked_in_pieces_and_each_once(mongo: MongoStorage) ->
         await filled(storage, f"{number}")
     for size in (1, 2, 7, 100):
         found = [cell async for batch in cells.walk(mongo._db, ring("new").prefix, size) for cell in batch]
-        assert len(found) == len(set(found)) == 5 * (5 + 3 + 1)
+        assert len(found) == len(set(found)) == 5 * (5 + 3 + 1 + 1)

@@ -12,6 +12,7 @@ import pytest
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from pymongo import errors
 
 from chatbox.errors import Fenced, NotFound, StorageBusy, StorageError
@@ -21,6 +22,7 @@ from chatbox.storage.encrypted import EncryptedStorage
 from chatbox.storage.mongo import MongoSettings, MongoStorage
 from chatbox.storage.mongo import sweep as sweep_module
 from chatbox.storage.mongo.attempts import TRANSIENT_CODES, Attempts, transient, translated
+from chatbox.storage.records import Record
 from chatbox.storage.rotate import rotate
 from tests import mutants
 from tests.mongo_peer import MongoPeer
@@ -304,6 +306,9 @@ async def start(storage: EncryptedStorage, inner: MongoStorage) -> object:
 TOLD = command("update", "sessions")
 """The command by which a session's document tells of an entry."""
 
+NOTED = command("insert", "takeovers")
+"""The command by which a takeover that has ended is noted down."""
+
 
 @asynccontextmanager
 async def left_half_done(peer: MongoPeer, where: bytes = TOLD) -> AsyncIterator[tuple[EncryptedStorage, MongoStorage]]:
@@ -506,15 +511,17 @@ async def test_a_late_repair_gives_the_mark_to_the_session_that_the_user_turned_
 
 
 async def test_a_deletion_that_was_cut_short_is_gone_on_with(faulty: MongoStorage, peer: MongoPeer) -> None:
-    running = await answering(faulty)
-    await faulty.keep(Partial(running.id, "answer", 1, "Par"))
+    await taken_over(faulty, (await started(faulty, id="s")).id)
+    running = (await faulty.append(turn("s"), Change(takes_turn="answer"))).session
+    await faulty.keep(Partial(running.id, "answer", running.fence, "Par"))
+    assert len((await faulty.copies("", 1))[0].takeovers) == 1
     with peer.failing("delete", times=30, **NOT_PRIMARY), pytest.raises(StorageBusy):
         await faulty.delete(running.id)
     assert await faulty.get(running.id) == running
     async with MongoStorage(faulty._settings) as after:
         assert await after.get(running.id) is None
         assert await after.find(SessionQuery(empty=None)) == []
-        for name in ("messages", "partials", "periods", "deletions"):
+        for name in ("messages", "partials", "periods", "takeovers", "deletions"):
             assert await getattr(after._db, name).count_documents({}) == 0
 
 
@@ -531,11 +538,140 @@ async def test_an_entry_that_comes_while_its_session_is_deleted_elsewhere_goes_w
 
 
 async def test_an_entry_that_a_dead_process_left_of_a_deleted_session_is_swept_away(faulty: MongoStorage) -> None:
-    new = await started(faulty)
+    new = await taken_over(faulty, (await started(faulty)).id)
     await faulty._db.sessions.delete_one({"_id": new.id})
     assert await faulty.read(new.id) == []
     await faulty._sweep.look()
     assert await faulty._db.messages.count_documents({}) == 0
+    assert await faulty._db.takeovers.count_documents({}) == 0
+
+
+# -- takeovers --------------------------------------------------------------------------------------------------------
+
+
+async def taken_over(storage: MongoStorage, session_id: str) -> Session:
+    """The session after a member of staff has had it."""
+    await storage.append(entry(session_id, kind=Kind.ADMIN_JOIN), Change(joins="bea", admin_name="Bea"))
+    left = await storage.append(entry(session_id, kind=Kind.ADMIN_LEAVE), Change(leaves=True, by="bea"))
+    return left.session
+
+
+@pytest.mark.parametrize("before", ["it is noted down", "its session is told"])
+async def test_a_takeover_whose_end_was_left_half_done_is_noted_down_once_by_who_comes_next(
+    peer: MongoPeer, before: str
+) -> None:
+    lost, noted = {"it is noted down": (NOTED, 0), "its session is told": (TOLD, 1)}[before]
+    async with AsyncExitStack() as stack:
+        proxy = await stack.enter_async_context(Losing(peer.port))
+        storage = await stack.enter_async_context(behind(proxy))
+        other = await stack.enter_async_context(MongoStorage(storage._settings._replace(url=peer.url)))
+        new = await started(storage)
+        joined = await storage.append(entry(new.id, kind=Kind.ADMIN_JOIN), Change(joins="bea"))
+        proxy.word, proxy.times, proxy.commands = lost, 1000, True
+        left = await storage.append(entry(new.id, kind=Kind.ADMIN_LEAVE), Change(leaves=True))
+        assert left.fresh
+        assert await other._db.takeovers.count_documents({}) == noted
+        assert await other.find(SessionQuery(assisted=True)) == [joined.session]
+        assert await other.get(new.id) == left.session
+        (copy,) = await other.copies("", 10)
+        assert [(one.admin_id, one.index) for one in copy.takeovers] == [("bea", 2)]
+        assert await other.find(SessionQuery(assisted=True)) == []
+
+
+async def test_a_takeover_that_is_noted_down_while_its_session_is_deleted_goes_with_it(peer: MongoPeer) -> None:
+    async with Holding(peer.port) as proxy, behind(proxy) as slow, MongoStorage(slow._settings) as other:
+        new = await started(slow)
+        proxy.word = NOTED
+        late = asyncio.create_task(taken_over(slow, new.id))
+        await proxy.holds.wait()
+        await other.delete(new.id)
+        proxy.release()
+        with pytest.raises(NotFound):
+            await late
+        assert await other._db.takeovers.count_documents({}) == 0
+
+
+async def test_of_staff_who_join_by_several_processes_one_has_the_session(peer: MongoPeer) -> None:
+    async with replicas(peer, 3) as stores:
+        new = await started(stores[0])
+        for number in range(1, 4):
+            joins = (
+                store.append(entry(new.id, kind=Kind.ADMIN_JOIN), Change(joins=f"staff {place}"))
+                for place, store in enumerate(stores)
+            )
+            outcomes = await asyncio.gather(*joins, return_exceptions=True)
+            (holder,) = [place for place, one in enumerate(outcomes) if not isinstance(one, Exception)]
+            for store in stores:
+                with pytest.raises(Fenced):
+                    await store.append(turn(new.id), Change(takes_turn="answer"), fence=number - 1)
+            left = await stores[2].append(entry(new.id), Change(leaves=True, by=f"staff {holder}"))
+            assert left.session.fence == number
+        (copy,) = await stores[1].copies("", 10)
+        assert len(copy.takeovers) == 3
+
+
+# -- records ----------------------------------------------------------------------------------------------------------
+
+RECORD = Record(kind="alert", id="one", key="ada", at=NOON, due=NOON, data={"text": "Help"})
+WRITES = {"add": command("insert", "records"), "replace": command("update", "records")}
+
+
+@pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
+async def test_a_record_is_written_once_during_a_short_failure(
+    faulty: MongoStorage, peer: MongoPeer, failure: dict[str, Any]
+) -> None:
+    with peer.failing("insert", times=2, **failure):
+        assert await faulty.records.add(RECORD)
+    with peer.failing("update", times=2, **failure):
+        assert await faulty.records.replace(replace(RECORD, due=None))
+    with peer.failing("find", times=2, **failure):
+        assert await faulty.records.find("alert") == [replace(RECORD, due=None, version=1)]
+    with peer.failing("delete", times=2, **failure):
+        await faulty.records.remove("alert", "one")
+    assert await faulty.records.get("alert", "one") is None
+
+
+@pytest.mark.parametrize("failure", FOR_EVER.values(), ids=FOR_EVER)
+async def test_while_writes_fail_no_record_is_acknowledged(
+    faulty: MongoStorage, peer: MongoPeer, failure: dict[str, Any]
+) -> None:
+    await faulty.records.add(RECORD)
+    with peer.failing("insert", "update", "delete", **failure):
+        for call in (
+            faulty.records.add(replace(RECORD, id="two")),
+            faulty.records.replace(replace(RECORD, data={})),
+            faulty.records.remove("alert", "one"),
+        ):
+            with pytest.raises(StorageBusy):
+                await call
+    assert await faulty.records.find("alert") == [RECORD]
+
+
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("commands", [True, False], ids=["the command is lost", "the answer is lost"])
+@pytest.mark.parametrize("write", WRITES)
+async def test_who_does_not_hear_of_a_record_that_was_written_finds_out_that_it_was(
+    peer: MongoPeer, write: str, commands: bool, times: int
+) -> None:
+    async with Losing(peer.port) as proxy, behind(proxy) as storage:
+        if write == "replace":
+            await storage.records.add(RECORD)
+        proxy.word, proxy.times, proxy.commands = WRITES[write], times, commands
+        assert await getattr(storage.records, write)(RECORD)
+        assert proxy.times == 0
+        assert not await getattr(storage.records, write)(RECORD)
+        assert await storage.records.find("alert") == [replace(RECORD, version=int(write == "replace"))]
+
+
+async def test_work_that_processes_claim_at_once_is_claimed_by_one_each_time(peer: MongoPeer) -> None:
+    async with replicas(peer, 4) as stores:
+        await stores[0].records.add(RECORD)
+        for version in range(5):
+            claim = replace(RECORD, version=version, due=NOON + version)
+            outcomes = await asyncio.gather(*(store.records.replace(claim) for store in stores))
+            assert sum(outcomes) == 1
+            (found,) = await stores[3].records.due("alert", NOON + version, 10)
+            assert found.version == version + 1
 
 
 # -- what is tried again ----------------------------------------------------------------------------------------------

@@ -17,11 +17,13 @@ from chatbox.storage.encrypted import EncryptedStorage
 from chatbox.storage.memory import MemoryStorage
 from chatbox.storage.mongo import MongoStorage, MongoTarget
 from chatbox.storage.moving import Move, Moved, Progress
+from chatbox.storage.records import Record
 from chatbox.storage.sqlite import SqliteStorage
 from tests.storage.mongo import shared
 from tests.storage.values import NOON, answer, entry, ring, session, turn
 
 DAY = 24 * 3600 * 1000
+RECORDS = 8
 
 
 async def talk(storage: Storage, user_id: str, messages: int, **fields: Any) -> Session:
@@ -33,20 +35,33 @@ async def talk(storage: Storage, user_id: str, messages: int, **fields: Any) -> 
     await storage.append(answer(new.id, content="new"), Change(tokens=7, supersedes=old.message_id, response_ms=9))
     await storage.append(entry(new.id, kind=Kind.SHARE), Change(share_token=f"token {new.id}"))
     await storage.append(entry(new.id, kind=Kind.NOTIFICATION), Change(active=False))
+    for change in (Change(joins="bea", admin_name="Bea"), Change(leaves=True), Change(joins="cy", admin_name="Cy")):
+        await storage.append(entry(new.id, kind=Kind.ADMIN_JOIN), change)
+    await storage.append(entry(new.id, kind=Kind.ADMIN_LEAVE), Change(leaves=True, active=True))
     await storage.append(turn(new.id), Change(active=True, takes_turn="answer"))
-    await storage.keep(Partial(new.id, "answer", 1, "Par"))
+    await storage.keep(Partial(new.id, "answer", 3, "Par"))
     return new
+
+
+def record(number: int, **fields: Any) -> Record:
+    given = {"key": "ada", "at": NOON, "due": NOON if number % 2 else None, "version": 3, "data": {"text": ["Hello"]}}
+    return Record(id=str(number), **given | {"kind": "alert" if number < 2 else "audit"} | fields)
 
 
 async def fill(storage: Storage) -> list[Session]:
     talks = [await talk(storage, user_id, number) for number, user_id in enumerate(["ada", "bob", "ada", "eve"], 1)]
+    for number in range(RECORDS):
+        await storage.records.add(record(number))
     return [*talks, await storage.create(session(user_id="ada"))]
 
 
-async def everything(store: CellStorage) -> tuple[list[Copy], list[list[Entry]], list[Spent], dict[str, str]]:
+async def everything(
+    store: CellStorage,
+) -> tuple[list[Copy], list[list[Entry]], list[Spent], dict[str, str], list[Record]]:
     copies = await store.copies("", 1000)
     logs = [await store.read(copy.session.id) for copy in copies]
-    return copies, logs, await store.spent(("", ""), 1000), await store.key_checks()
+    records = await store.recorded(("", ""), 1000)
+    return copies, logs, await store.spent(("", ""), 1000), await store.key_checks(), records
 
 
 async def move(source: CellStorage, target: MongoTarget, origin: str = "here") -> tuple[Moved, list[Progress]]:
@@ -73,12 +88,13 @@ async def test_sessions_come_in_the_order_of_their_ids_with_their_periods_and_ke
     assert [copy.periods for copy in copies] == [(), ((NOON, NOON + DAY), (NOON, NOON + DAY)), ((NOON, NOON + DAY),)]
     assert [copy.partial for copy in copies] == [
         None,
-        Partial(first.id, "answer", 1, "Par"),
-        Partial(second.id, "answer", 1, "Par"),
+        Partial(first.id, "answer", 3, "Par"),
+        Partial(second.id, "answer", 3, "Par"),
     ]
     assert [copy.session.id for copy in await cells.copies("a", 1)] == ["b"]
     assert await cells.copies("c", 10) == []
-    assert await cells.sizes() == (3, 6 + 7)
+    assert [[one.admin_id for one in copy.takeovers] for copy in copies] == [[], ["bea", "cy"], ["bea", "cy"]]
+    assert await cells.sizes() == (3, 10 + 11)
 
 
 async def test_usages_come_in_the_order_of_users_and_days(cells: CellStorage) -> None:
@@ -100,7 +116,7 @@ async def test_a_copy_holds_what_the_original_does(cells: CellStorage, target: M
     before = await everything(cells)
     moved, seen = await move(cells, target)
     assert await everything(target) == await everything(cells) == before
-    assert moved == Moved(sessions=5, entries=4 * 5 + 1 + 2 + 3 + 4, tokens=4 * 12, mended=0)
+    assert moved == Moved(sessions=5, entries=4 * 9 + 1 + 2 + 3 + 4, tokens=4 * 12, mended=0, records=8)
     assert seen[0] == Progress(5, moved.entries)
     assert seen[1:] == [Progress(number, seen[number].entries) for number in range(1, 6)]
 
@@ -115,7 +131,10 @@ async def test_a_copy_is_used_on_under_the_same_keys(tmp_path: Path, target: Mon
         (found,) = await copy.find(SessionQuery(share_token=f"token {talks[0].id}"))
         assert found.id == talks[0].id
         assert await copy.usage("ada", day_of(NOON)) == 14
-        ended = await copy.append(answer(talks[0].id, content="Paris"), Change(ends_turn=True), fence=1)
+        assert await copy.records.find("alert", key="ada") == [record(1), record(0)]
+        assert await copy.records.due("audit", NOON, 2) == [record(3), record(5)]
+        assert await copy.records.replace(record(1))
+        ended = await copy.append(answer(talks[0].id, content="Paris"), Change(ends_turn=True), fence=3)
         assert ended.entry.index == len(expected[0][1]) + 1
         moved = await copy.append(entry(talks[0].id), Change(active=True))
         assert moved.closed == (talks[2].id,)
@@ -157,6 +176,9 @@ class Failing(MongoTarget):
 
     async def put_spent(self, *arguments: Any) -> None:
         await self._do("put_spent", *arguments)
+
+    async def put_recorded(self, *arguments: Any) -> None:
+        await self._do("put_recorded", *arguments)
 
     async def replace_key_checks(self, *arguments: Any) -> None:
         await self._do("replace_key_checks", *arguments)
@@ -211,6 +233,27 @@ async def test_what_changed_in_the_source_between_two_attempts_is_copied_again(
         assert await everything(target) == await everything(source)
 
 
+async def test_records_that_changed_in_the_source_between_two_attempts_are_copied_as_they_are_now(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(moving, "BATCH", 3)
+    source = MemoryStorage()
+    for number in range(RECORDS):
+        await source.records.add(record(number))
+    async with Failing(shared.settings()) as target:
+        target.left = 2
+        with pytest.raises(StorageBusy):
+            await move(source, target)
+        assert len(await target.recorded(("", ""), 100)) == 6
+        await source.records.remove("alert", "0")
+        await source.records.replace(record(2, data={"text": "another"}))
+        await source.records.add(record(2, kind="alert"))
+        target.left = 1000
+        moved, _ = await move(source, target)
+        assert moved.records == RECORDS
+        assert await everything(target) == await everything(source)
+
+
 async def test_who_lost_the_only_active_or_empty_place_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(moving, "PAGE", 1)
     source = MemoryStorage()
@@ -245,6 +288,19 @@ async def test_a_copy_that_does_not_give_back_what_it_got_is_not_finished(monkey
                 pass
 
 
+async def test_a_copy_that_does_not_give_back_its_records_is_not_finished() -> None:
+    source = MemoryStorage()
+    await fill(source)
+
+    class Forgetful(MongoTarget):
+        async def put_recorded(self, records: Any) -> None:
+            await super().put_recorded([replace(one, version=0) for one in records])
+
+    async with Forgetful(shared.settings()) as target:
+        with pytest.raises(StorageError, match="records that it got"):
+            await move(source, target)
+
+
 async def test_a_target_with_other_data_is_refused_and_left_as_it_is(mongo: MongoStorage) -> None:
     new = await mongo.create(session())
     source = MemoryStorage()
@@ -255,6 +311,14 @@ async def test_a_target_with_other_data_is_refused_and_left_as_it_is(mongo: Mong
     assert await mongo.find(SessionQuery(empty=None)) == [new]
     async with MongoStorage(mongo._settings):
         pass
+
+
+async def test_a_target_that_holds_nothing_but_records_is_refused_too(mongo: MongoStorage) -> None:
+    await mongo.records.add(record(1))
+    async with MongoTarget(mongo._settings) as target:
+        with pytest.raises(StorageError, match="holds conversations already"):
+            await move(MemoryStorage(), target)
+    assert await mongo.records.find("alert") == [record(1)]
 
 
 async def test_a_copy_of_another_source_is_not_gone_on_with(target: MongoTarget) -> None:

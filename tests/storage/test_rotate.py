@@ -13,6 +13,7 @@ from chatbox.errors import StorageCorrupt
 from chatbox.session import Change, Entry, Kind, Session
 from chatbox.storage.base import CellStorage, Partial, Renewal, SessionQuery, Storage
 from chatbox.storage.encrypted import EncryptedStorage
+from chatbox.storage.records import Record
 from chatbox.storage.rotate import BATCH, rotate
 from chatbox.storage.sqlite import SqliteStorage
 from tests.storage.conftest import CELL_STORES
@@ -37,7 +38,12 @@ async def conversation(storage: Storage, number: int, messages: int) -> Session:
     await storage.append(entry(new.id, kind=Kind.SHARE), Change(share_token=token(number)))
     taken = await storage.append(entry(new.id, kind=Kind.TURN), Change(takes_turn="answer"))
     await storage.keep(Partial(new.id, "answer", 1, "Paris"))
+    await storage.records.add(record(new.id))
     return taken.session
+
+
+def record(name: str) -> Record:
+    return Record(kind="audit", id=name, key="ada", data={"text": ["Hello"]})
 
 
 async def everything(
@@ -55,7 +61,7 @@ async def test_everything_is_sealed_again_and_reads_as_before(cells: CellStorage
     sessions = await filled(EncryptedStorage(cells, ring("old")), 3, 5)
     before = await everything(EncryptedStorage(cells, ring("old")), sessions)
     seen: list[int] = []
-    assert await rotate(cells, ring("new", "old"), seen.append) == 3 * (5 + 7 + 1) == seen[-1]
+    assert await rotate(cells, ring("new", "old"), seen.append) == 3 * (5 + 7 + 1 + 1) == seen[-1]
     assert seen == sorted(seen)
     assert await values_not_under(cells, "new") == 0
     assert await everything(EncryptedStorage(cells, ring("new")), sessions) == before

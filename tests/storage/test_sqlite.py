@@ -16,7 +16,7 @@ from chatbox.session import Change, Kind, Session
 from chatbox.storage.base import Partial, SessionQuery
 from chatbox.storage.sqlite import SqliteStorage, groupcommit, ledger, readers
 from chatbox.storage.sqlite.queries import conditions
-from chatbox.storage.sqlite.rows import SESSION_COLUMNS
+from chatbox.storage.sqlite.rows import SESSION_COLUMNS, session_row
 from chatbox.storage.sqlite.schema import MIGRATIONS
 from tests.storage.values import NOON, entry, session
 
@@ -89,19 +89,21 @@ async def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
 
 async def test_an_older_database_keeps_of_a_users_empty_sessions_the_newest(tmp_path: Path) -> None:
     path = tmp_path / "chatbox.db"
-    async with SqliteStorage(path) as storage:
-        used, newest = await started(storage), await storage.create(session(id="c", last_activity=NOON + 1))
-        other = await storage.create(session(user_id="bob"))
+    used, other = session(last_index=1, start_time=NOON), session(user_id="bob")
+    older, old, newest = [
+        session(id=name, last_activity=at) for name, at in (("d", NOON), ("b", NOON + 1), ("c", NOON + 1))
+    ]
     with closing(sqlite3.connect(path)) as db:
-        db.executescript("DROP INDEX sessions_empty_of_user; PRAGMA user_version = 1")
-        columns = ", ".join(column for column in SESSION_COLUMNS if column not in ("id", "last_activity"))
-        for older in (("d", NOON), ("b", NOON + 1)):
-            copy = f"SELECT ?, ?, {columns} FROM sessions WHERE id = 'c'"
-            db.execute(f"INSERT INTO sessions (id, last_activity, {columns}) {copy}", older)
+        db.executescript(f"{MIGRATIONS[0]}; PRAGMA user_version = 1")
+        columns = [row[1] for row in db.execute("PRAGMA table_info(sessions)") if row[1] != "number"]
+        marks = ", ".join(f":{column}" for column in columns)
+        for one in (used, other, older, newest, old):
+            values = dict(zip(SESSION_COLUMNS, session_row(one), strict=True))
+            db.execute(f"INSERT INTO sessions ({', '.join(columns)}) VALUES ({marks})", values)
         db.commit()
     async with SqliteStorage(path) as storage:
         found = await storage.find(SessionQuery(empty=None))
-        assert {one.id for one in found} == {used.id, newest.id, other.id}
+        assert {one.id: one for one in found} == {one.id: one for one in (used, newest, other)}
         assert await storage.create(session()) == newest
 
 
@@ -281,6 +283,8 @@ def test_a_writer_whose_loop_is_gone_goes_on_to_its_end(tmp_path: Path) -> None:
         SessionQuery(user_id="ada", active=True),
         SessionQuery(active=True, idle_since=NOON),
         SessionQuery(answering=True),
+        SessionQuery(assisted=True),
+        SessionQuery(waiting=True),
         SessionQuery(empty=True, idle_since=NOON),
         SessionQuery(share_token="token", empty=None),
         SessionQuery(share_hashes=("one", "two"), empty=None),

@@ -9,8 +9,9 @@ from chatbox.metrics import Metrics
 from chatbox.session import Change
 from chatbox.storage.base import Partial, SessionQuery, Storage
 from chatbox.storage.memory import MemoryStorage
+from chatbox.storage.records import Record, Records
 from chatbox.storage.timed import TimedStorage
-from tests.storage.values import answer, entry, session, turn
+from tests.storage.values import NOON, answer, entry, session, turn
 
 
 def counted(metrics: Metrics, name: str) -> dict[str, float]:
@@ -36,9 +37,23 @@ async def test_every_operation_is_measured_and_gives_what_it_gave() -> None:
         await storage.delete(new.id)
         with pytest.raises(NotFound):
             await storage.append(entry(new.id))
-    operations = {name for name in Storage.__abstractmethods__ if not name.startswith("_")}
+    operations = {name for name in Storage.__abstractmethods__ if not isinstance(getattr(Storage, name), property)}
     expected = dict.fromkeys(operations, 1.0) | {"append": 4.0}
     assert counted(metrics, "storage_operation_seconds") == counted(metrics, "mongodb_operation_seconds") == expected
+
+
+async def test_every_operation_on_records_is_measured_and_gives_what_it_gave() -> None:
+    metrics, inner = Metrics(mongodb=False), MemoryStorage()
+    records = TimedStorage(inner, metrics.storage_timers).records
+    old, new = [Record(kind="alert", id=name, key=name, at=NOON, due=NOON + place) for place, name in enumerate("ab")]
+    assert [await records.add(one) for one in (old, new, old)] == [True, True, False]
+    assert await records.get("alert", "a") == old
+    assert await records.find("alert", key="b", since=NOON, before=(NOON, "c"), limit=1) == [new]
+    assert await records.due("alert", NOON + 1, 1) == [old]
+    assert await records.replace(old)
+    assert await records.remove("alert", "a")
+    expected = {f"records_{name}": 1.0 for name in Records.__abstractmethods__} | {"records_add": 3.0}
+    assert counted(metrics, "storage_operation_seconds") == expected
 
 
 @pytest.mark.parametrize("mongodb", [False, True])

@@ -39,7 +39,7 @@ def migrate(
 
     For a server that is down. The store itself is only read. What is encrypted is copied as it is: no key is used, and
     the same ENCRYPTION_KEY or ENCRYPTION_KEYS opens it there. May be interrupted and started again: it goes on where it
-    was. In the end every conversation is compared with its copy. A target that holds other data is refused.
+    was. In the end every conversation and record is compared with its copy. A target that holds other data is refused.
     """
     chosen = load(config, dev)
     target = chosen.model_copy(update={"store_url": to})
@@ -51,10 +51,11 @@ def migrate(
         moved = asyncio.run(_moved(chosen, target))
     except StorageLocked as error:
         raise Failed(RUNNING) from error
-    mended = f" {moved.mended} of them had changed since an earlier attempt." if moved.mended else ""
+    mended = f" {moved.mended} conversations had changed since an earlier attempt." if moved.mended else ""
     typer.echo(
-        f"{moved.sessions} conversations with {moved.entries} entries are at {place(target)} now, each compared with "
-        f"the original.{mended} Next: set STORE_URL to the new store and start the server."
+        f"{moved.sessions} conversations with {moved.entries} entries, and {moved.records} records, are at "
+        f"{place(target)} now, each compared with the original.{mended} Next: set STORE_URL to the new store and start "
+        "the server."
     )
 
 

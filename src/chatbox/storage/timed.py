@@ -12,7 +12,7 @@ from prometheus_client import Histogram
 from chatbox.session import Change, Entry, Session, Takeover
 from chatbox.storage.base import Appended, Partial, SessionQuery, Storage
 from chatbox.storage.overview import Bucket, Figures, Overview, StaffQuery
-from chatbox.storage.records import Records
+from chatbox.storage.records import Record, Records
 
 T = TypeVar("T")
 
@@ -29,6 +29,7 @@ class TimedStorage(Storage):
     def __init__(self, inner: Storage, histograms: Sequence[Histogram]) -> None:
         self._inner = inner
         self._histograms = histograms
+        self._records = TimedRecords(inner.records, self._timed)
         self._overview = TimedOverview(inner.overview, self._timed)
 
     async def create(self, session: Session) -> Session:
@@ -61,8 +62,8 @@ class TimedStorage(Storage):
         return await self._timed("usage", self._inner.usage(user_id, day))
 
     @property
-    def records(self) -> Records:
-        return self._inner.records
+    def records(self) -> TimedRecords:
+        return self._records
 
     @property
     def overview(self) -> TimedOverview:
@@ -88,6 +89,41 @@ class TimedStorage(Storage):
             seconds = time.perf_counter() - start
             for histogram in self._histograms:
                 histogram.labels(operation).observe(seconds)
+
+
+class TimedRecords(Records):
+    """The records of another store, measured."""
+
+    def __init__(self, inner: Records, timed: Timed) -> None:
+        self._inner = inner
+        self._timed = timed
+
+    async def add(self, record: Record) -> bool:
+        return await self._timed("records_add", self._inner.add(record))
+
+    async def get(self, kind: str, record_id: str) -> Record | None:
+        return await self._timed("records_get", self._inner.get(kind, record_id))
+
+    async def replace(self, record: Record) -> bool:
+        return await self._timed("records_replace", self._inner.replace(record))
+
+    async def remove(self, kind: str, record_id: str) -> bool:
+        return await self._timed("records_remove", self._inner.remove(kind, record_id))
+
+    async def find(
+        self,
+        kind: str,
+        *,
+        key: str | None = None,
+        since: int | None = None,
+        before: tuple[int, str] | None = None,
+        limit: int = 100,
+    ) -> list[Record]:
+        call = self._inner.find(kind, key=key, since=since, before=before, limit=limit)
+        return await self._timed("records_find", call)
+
+    async def due(self, kind: str, now: int, limit: int) -> list[Record]:
+        return await self._timed("records_due", self._inner.due(kind, now, limit))
 
 
 class TimedOverview(Overview):

@@ -109,6 +109,7 @@ class Sweep:
 
     async def _drop_entries(self, session_id: str) -> None:
         await self._db.run(lambda: self._db.messages.delete_many({"session": session_id}))
+        await self._db.run(lambda: self._db.takeovers.delete_many({"session": session_id}))
 
 
 def batched(items: Iterable[tuple[str, int]]) -> Iterator[list[tuple[str, int]]]:
