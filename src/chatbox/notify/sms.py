@@ -35,7 +35,11 @@ class SmsChannel(Channel):
 
     def __init__(self, endpoint: str, account: str, token: str, sender: str) -> None:
         self._url = f"{endpoint.rstrip('/')}/2010-04-01/Accounts/{account}/Messages.json"
-        self._auth = aiohttp.BasicAuth(account, token)
+        self._headers = {
+            "Authorization": aiohttp.encode_basic_auth(account, token),
+            "User-Agent": "chatbox",
+            "Accept": "application/json",
+        }
         self._sender = sender
         self._free = asyncio.Semaphore(AT_ONCE)
 
@@ -43,7 +47,7 @@ class SmsChannel(Channel):
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=PATIENCE),
             cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": "chatbox", "Accept": "application/json"},
+            headers=self._headers,
         )
         return self
 
@@ -62,7 +66,7 @@ class SmsChannel(Channel):
         try:
             async with (
                 self._free,
-                self._session.post(self._url, data=form, auth=self._auth, allow_redirects=False) as answer,
+                self._session.post(self._url, data=form, allow_redirects=False) as answer,
             ):
                 if answer.status == HTTPStatus.CREATED:
                     return None
