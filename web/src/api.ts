@@ -70,7 +70,7 @@ export class ApiError extends Error {
 /** How long an answer may take in all, ms: on a dead line it would never come. */
 const PATIENCE = 20_000;
 const PATIENCE_WITH_PROBES = 5_000;
-const PATIENCE_WITH_FILES = 120_000;
+export const PATIENCE_WITH_FILES = 120_000;
 
 export type ExportFormat = "json" | "markdown";
 
@@ -131,11 +131,11 @@ export class Api {
     }
   }
 
-  private json<T>(path: string, init?: RequestInit, patience?: number): Promise<T> {
+  protected json<T>(path: string, init?: RequestInit, patience?: number): Promise<T> {
     return this.call(path, (answer) => answer.json() as Promise<T>, init, patience);
   }
 
-  private async call<T>(path: string, read: (answer: Response) => Promise<T>, init: RequestInit = {}, patience = PATIENCE): Promise<T> {
+  protected async call<T>(path: string, read: (answer: Response) => Promise<T>, init: RequestInit = {}, patience = PATIENCE): Promise<T> {
     const limit = new AbortController();
     const timer = setTimeout(() => limit.abort(), patience);
     const options: RequestInit = { ...init, headers: this.headers(init), credentials: "same-origin", signal: limit.signal };

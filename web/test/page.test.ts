@@ -50,7 +50,8 @@ test.each([
   ["/chatbox/c/", { view: "chat", sessionId: null }],
   ["/chatbox/c/%E0%A4%A", { view: "chat", sessionId: "%E0%A4%A" }],
   ["/chatbox/s/tok", { view: "shared", token: "tok" }],
-  ["/chatbox/staff", { view: "staff" }],
+  ["/chatbox/staff", { view: "staff", sessionId: null }],
+  ["/chatbox/staff/c/a%2Fb", { view: "staff", sessionId: "a/b" }],
 ])("%s is understood", (path, route) => {
   expect(parseRoute(path, "/chatbox/")).toEqual(route);
 });

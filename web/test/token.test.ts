@@ -52,8 +52,9 @@ function source(): TokenSource {
 }
 
 test("claims are read from the token, whatever its letters", () => {
-  expect(readClaims(jwt({ user_id: "u", name: "Zoë 😀", exp: 5 }))).toEqual({ userId: "u", name: "Zoë 😀", expires: 5000 });
-  expect(readClaims(jwt({ sub: "s" }))).toEqual({ userId: "s", name: "s", expires: null });
+  expect(readClaims(jwt({ user_id: "u", name: "Zoë 😀", exp: 5 }))).toEqual({ userId: "u", name: "Zoë 😀", roles: [], expires: 5000 });
+  expect(readClaims(jwt({ user_id: "u", roles: ["admin", 7] }))?.roles).toEqual(["admin"]);
+  expect(readClaims(jwt({ sub: "s" }))).toEqual({ userId: "s", name: "s", roles: [], expires: null });
 });
 
 test.each(["", "x", "a.b.c", "a.bnVsbA.c", jwt({}), jwt({ user_id: 7 })])("%s is no token", (text) => {

@@ -39,7 +39,7 @@ def routes(prefix: str, frame_ancestors: Sequence[str], folder: Path = PAGES) ->
         async def to_the_page() -> Response:
             return RedirectResponse(f"{prefix}/")
 
-    for path in ("/", "/c/{session_id}", "/s/{share_token}", "/staff"):
+    for path in ("/", "/c/{session_id}", "/s/{share_token}", "/staff", "/staff/c/{session_id}"):
         router.routes.append(Route(path, page, methods=["GET"]))
     router.routes.append(Mount("/assets", _Assets(directory=folder / "assets", check_dir=False)))
     return router

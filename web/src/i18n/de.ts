@@ -142,8 +142,6 @@ export const de: Catalogue = {
   sharedMissingTitle: "Hier ist nichts",
   sharedMissingText: "Der Link ist falsch oder wurde zurückgezogen.",
   sharedEmpty: "In dieser Unterhaltung wurde noch nichts gesagt.",
-  staffTitle: "Die Ansicht für den Support gehört noch nicht zu dieser Version",
-  staffText: "Den Chat selbst können Sie benutzen.",
   toChat: "Zum Chat",
   theme: "Darstellung",
   themeAuto: "System",

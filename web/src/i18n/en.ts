@@ -141,8 +141,6 @@ export const en = {
   sharedMissingTitle: "There is nothing here",
   sharedMissingText: "The link is wrong or was withdrawn.",
   sharedEmpty: "Nothing has been said in this conversation yet.",
-  staffTitle: "The staff view isn't part of this version yet",
-  staffText: "You can use the chat itself.",
   toChat: "To the chat",
   theme: "Appearance",
   themeAuto: "System",

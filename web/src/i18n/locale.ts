@@ -31,16 +31,23 @@ class Locale {
     for (const host of this.hosts) host.requestUpdate();
   }
 
-  text(key: Key, values: Record<string, string | number> = {}): string {
-    return CATALOGUES[this.language][key].replaceAll(/\{(\w+)\}/g, (_, name: string) => String(values[name] ?? ""));
+  text<K extends string>(texts: Texts<K>, key: K, values: Values): string {
+    return texts[this.language][key].replaceAll(/\{(\w+)\}/g, (_, name: string) => String(values[name] ?? ""));
   }
 }
 
 export const locale = new Locale();
 
-export function t(key: Key, values?: Record<string, string | number>): string {
-  return locale.text(key, values);
+/** The same texts in every language. */
+export type Texts<K extends string> = Record<Language, Record<K, string>>;
+type Values = Record<string, string | number>;
+
+/** What gives the texts of a part of the page by their keys. */
+export function translator<K extends string>(texts: Texts<K>): (key: K, values?: Values) => string {
+  return (key, values = {}) => locale.text(texts, key, values);
 }
+
+export const t = translator<Key>(CATALOGUES);
 
 /** Renders an element again when the language changes. */
 export class Localized implements ReactiveController {

@@ -2,6 +2,7 @@
 export interface Claims {
   userId: string;
   name: string;
+  roles: string[];
   /** Unix ms; null when the token does not say */
   expires: number | null;
 }
@@ -23,6 +24,7 @@ function fromObject(claims: Record<string, unknown>): Claims | null {
   return {
     userId: id,
     name: typeof claims.name === "string" ? claims.name : id,
+    roles: Array.isArray(claims.roles) ? claims.roles.filter((role) => typeof role === "string") : [],
     expires: typeof claims.exp === "number" ? claims.exp * 1000 : null,
   };
 }

@@ -10,7 +10,7 @@ import "./chat-view";
 import type { ChatView } from "./chat-view";
 import type { CommandDetail } from "./commands";
 import { problemText } from "./message";
-import "./notice-page";
+import { entranceNotice } from "./entrance-notice";
 import { Page } from "./page";
 import { parseRoute, sessionPath, type Route } from "./routes";
 import "./share-dialog";
@@ -43,6 +43,7 @@ export class App extends LitElement {
   private readonly store = tabStore();
   private readonly appearance: Appearance;
   private readonly page: Page;
+  private readonly staffToken: string | null;
 
   constructor() {
     super();
@@ -57,8 +58,10 @@ export class App extends LitElement {
       removed: (id) => this.removed(id),
     });
     new Localized(this);
-    new Shortcuts(this, { KeyN: () => this.newChat(), KeyK: () => this.search(), KeyI: () => this.chatView?.focus() });
-    if (this.route.view === "chat") void this.page.start(token, () => (this.route.view === "chat" ? this.route.sessionId : null));
+    this.staffToken = token;
+    if (this.route.view === "chat") this.startChat(token);
+    // Users don't load what only staff see.
+    if (this.route.view === "staff") void import("../staff/ui/dashboard");
     window.addEventListener("popstate", () => this.follow());
     NARROW.addEventListener("change", () => (this.narrow = NARROW.matches));
   }
@@ -66,16 +69,7 @@ export class App extends LitElement {
   protected override render(): TemplateResult {
     if (this.route.view === "shared") return html`<chatbox-shared .api=${this.page.api} .token=${this.route.token}></chatbox-shared>`;
     if (this.route.view === "staff") return this.renderStaff();
-    switch (this.page.stage) {
-      case "start":
-        return html``;
-      case "unreachable":
-        return html`<chatbox-notice icon="cloud" heading=${t("unreachableTitle")} text=${t("unreachableText")}></chatbox-notice>`;
-      case "signin":
-        return this.renderSignIn();
-      case "ready":
-        return this.renderChat();
-    }
+    return entranceNotice(this.page) ?? this.renderChat();
   }
 
   protected override updated(): void {
@@ -85,16 +79,14 @@ export class App extends LitElement {
     document.title = name ? `${name} · ${t("appName")}` : t("appName");
   }
 
-  private renderStaff(): TemplateResult {
-    return html`<chatbox-notice icon="person" heading=${t("staffTitle")} text=${t("staffText")}>
-      <a class="button" href="./">${t("toChat")}</a>
-    </chatbox-notice>`;
+  private startChat(token: string | null): void {
+    new Shortcuts(this, { KeyN: () => this.newChat(), KeyK: () => this.search(), KeyI: () => this.chatView?.focus() });
+    void this.page.start(token, () => (this.route.view === "chat" ? this.route.sessionId : null));
   }
 
-  private renderSignIn(): TemplateResult {
-    const development = this.page.settings?.mode === "development";
-    const note = this.page.hasHost ? t("signInWaiting") : development ? t("signInDevelopment") : "";
-    return html`<chatbox-notice icon="lock" heading=${t("signInTitle")} text=${t("signInText")} note=${note}></chatbox-notice>`;
+  private renderStaff(): TemplateResult {
+    const { base, store, appearance, staffToken } = this;
+    return html`<chatbox-staff .base=${base} .store=${store} .appearance=${appearance} .fragmentToken=${staffToken}></chatbox-staff>`;
   }
 
   private renderChat(): TemplateResult {

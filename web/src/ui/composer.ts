@@ -25,7 +25,7 @@ export class Composer extends LitElement {
         padding: 0.4rem;
         border: 1px solid var(--chatbox-line-strong);
         border-radius: 20px;
-        background: var(--chatbox-surface);
+        background: var(--chatbox-composer, var(--chatbox-surface));
         box-shadow: var(--chatbox-shadow);
         transition: border-color 0.15s;
       }
@@ -104,6 +104,9 @@ export class Composer extends LitElement {
   @property({ type: Boolean }) answering = false;
   @property({ type: Boolean }) disabled = false;
   @property() partner = "";
+  /** what the field is called, and what it says while it is empty, where that is not a message to the partner */
+  @property() label = "";
+  @property() placeholder = "";
   @state() private text = "";
   @query("textarea") private readonly area!: HTMLTextAreaElement;
 
@@ -116,6 +119,14 @@ export class Composer extends LitElement {
     this.area?.focus();
   }
 
+  /** Put a text where the cursor is. */
+  insert(text: string): void {
+    const { selectionStart, selectionEnd } = this.area;
+    this.area.setRangeText(text, selectionStart, selectionEnd, "end");
+    this.onInput();
+    this.focus();
+  }
+
   protected override render(): TemplateResult {
     const length = this.length;
     const sendable = length > 0 && length <= LIMIT && !this.disabled;
@@ -124,8 +135,8 @@ export class Composer extends LitElement {
           rows="1"
           dir="auto"
           enterkeyhint="send"
-          aria-label=${t("inputLabel")}
-          placeholder=${this.partner ? t("placeholderStaff", { name: this.partner }) : t("placeholder")}
+          aria-label=${this.label || t("inputLabel")}
+          placeholder=${this.placeholder || (this.partner ? t("placeholderStaff", { name: this.partner }) : t("placeholder"))}
           .value=${this.text}
           ?disabled=${this.disabled}
           @input=${this.onInput}

@@ -23,6 +23,22 @@ const SHAPES = {
   cloud: svg`<path d="M7 18.500a4.200 4.200 0 0 1-.5-8.400A5.600 5.600 0 0 1 17.300 9 4.800 4.800 0 0 1 17 18.500M4 4l16 16"/>`,
   warning: svg`<path d="M12 4.500L21 19.500H3L12 4.500zM12 10.500v4M12 17.200v.01"/>`,
   lock: svg`<rect x="5" y="10.500" width="14" height="9.500" rx="2.500"/><path d="M8.500 10.500V8a3.500 3.500 0 0 1 7 0v2.500"/>`,
+  bell: svg`<path d="M6.500 16.500V11a5.500 5.500 0 0 1 11 0v5.500l1.500 1.500H5l1.500-1.500zM10 20.500h4"/>`,
+  bellOff: svg`<path d="M9 6.400A5.500 5.500 0 0 1 17.500 11v4M6.500 11v5.500L5 18h13M10 20.500h4M4 4l16 16"/>`,
+  chats: svg`<path d="M4 5.500h11v8H9l-3.500 3v-3H4zM18 9h2v8h-1.500v3l-3.500-3H10v-.500"/>`,
+  chart: svg`<path d="M4 20h16M7 16v-5M12 16V6M17 16V9"/>`,
+  swap: svg`<path d="M4 8.500h14M14.500 5L18 8.500 14.500 12M20 15.500H6M9.500 12L6 15.500 9.500 19"/>`,
+  hand: svg`<circle cx="9" cy="8.500" r="3.500"/><path d="M3 20c.500-3.500 3-5.300 6-5.300 1.200 0 2.300.3 3.200.8M15 17h6M18 14v6"/>`,
+  back: svg`<path d="M19 12H5M11.500 5.500L5 12l6.500 6.500"/>`,
+  note: svg`<path d="M5 4.500h14v10l-5 5H5zM19 14.500h-5v5M8.500 9h7M8.500 12.500h4"/>`,
+  quote: svg`<path d="M4 5.500h16v10h-8l-4.500 3.500v-3.500H4zM8 9h8M8 12h5"/>`,
+  audit: svg`<path d="M12 3.500l7 2.500v5.500c0 4.500-3 7.500-7 9-4-1.500-7-4.500-7-9V6zM9 12l2.200 2.200L15.300 10"/>`,
+  columns: svg`<rect x="4" y="5" width="16" height="14" rx="2"/><path d="M12 5v14"/>`,
+  info: svg`<circle cx="12" cy="12" r="8.500"/><path d="M12 11v5M12 8v.010"/>`,
+  keyboard: svg`<rect x="3" y="6.500" width="18" height="11" rx="2"/><path d="M6.500 10h.010M10 10h.010M13.500 10h.010M17 10h.010M8 14h8"/>`,
+  clock: svg`<circle cx="12" cy="12" r="8.500"/><path d="M12 7.500V12l3 2"/>`,
+  filter: svg`<path d="M4 6.500h16M7 12h10M10 17.500h4"/>`,
+  block: svg`<circle cx="12" cy="12" r="8.500"/><path d="M6 6l12 12"/>`,
 } as const;
 
 export type Icon = keyof typeof SHAPES;

@@ -62,6 +62,7 @@ export class Menu extends LitElement {
   ];
 
   @property() label = "";
+  @property() sign: Icon = "more";
   @property({ attribute: false }) items: MenuItem[] = [];
   @property({ type: Number }) focusable = 0;
   @property({ type: Boolean }) small = false;
@@ -78,7 +79,7 @@ export class Menu extends LitElement {
         tabindex=${this.focusable}
         @click=${this.open}
       >
-        ${icon("more")}
+        ${icon(this.sign)}
       </button>
       <div role="menu" popover aria-label=${this.label} @keydown=${this.onKey}>
         ${this.items.map(

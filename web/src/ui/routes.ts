@@ -2,13 +2,13 @@
 export type Route =
   | { view: "chat"; sessionId: string | null }
   | { view: "shared"; token: string }
-  | { view: "staff" };
+  | { view: "staff"; sessionId: string | null };
 
 export function parseRoute(pathname: string, basePath: string): Route {
-  const [head, tail] = pathname.slice(basePath.length).split("/").map(decode);
+  const [head, tail, rest] = pathname.slice(basePath.length).split("/").map(decode);
   if (head === "c" && tail) return { view: "chat", sessionId: tail };
   if (head === "s" && tail) return { view: "shared", token: tail };
-  if (head === "staff") return { view: "staff" };
+  if (head === "staff") return { view: "staff", sessionId: tail === "c" && rest ? rest : null };
   return { view: "chat", sessionId: null };
 }
 

@@ -29,6 +29,8 @@ export interface Surroundings {
   /** what `GET sessions?limit=1` says; null when nothing answers */
   probe(): Promise<Probe | null>;
   client(): string;
+  /** the type of a socket's first frame; `connection_status` unless it is said */
+  greeting?: string;
   open: OpenSocket;
   random: () => number;
   heartbeat: Heartbeat;
@@ -130,7 +132,7 @@ export class Connection implements LineEvents {
   // What the lines tell.
 
   frame(line: Line, frame: Frame): void {
-    if (line === this.successor && frame.type === "connection_status") this.promote();
+    if (line === this.successor && this.greets(frame)) this.promote();
     if (line === this.line) this.deliver(frame);
   }
 
@@ -152,13 +154,17 @@ export class Connection implements LineEvents {
   }
 
   private deliver(frame: Frame): void {
-    if (frame.type === "connection_status") {
+    if (this.greets(frame)) {
       this.greeted = this.line;
       this.openedAt = Date.now();
       this.become({ is: "open" });
     }
     if (frame.type === "notification" && frame.metadata?.event === "drain") this.moveIn(hintOf(frame));
     this.events.frame(frame);
+  }
+
+  private greets({ type }: Frame): boolean {
+    return type === (this.around.greeting ?? "connection_status");
   }
 
   private dial(): Line | null {

@@ -1,0 +1,28 @@
+import { s, type StaffKey } from "./i18n/texts";
+
+const WORDS: Record<string, StaffKey> = {
+  open: "actOpen",
+  open_session: "actOpen",
+  watch: "actOpen",
+  takeover: "actTakeover",
+  join: "actTakeover",
+  admin_join: "actTakeover",
+  release: "actRelease",
+  leave: "actRelease",
+  admin_leave: "actRelease",
+  transfer: "actTransfer",
+  note: "actNote",
+  block: "actBlock",
+  unblock: "actUnblock",
+  revoke: "actRevoke",
+  write_canned: "actWriteCanned",
+  remove_canned: "actRemoveCanned",
+  export_audit: "actExportAudit",
+  retry_alert: "actRetryAlert",
+};
+
+/** What an entry of the audit log says was done; an action without words is shown by its name. */
+export function actionText(action: string): string {
+  const key = WORDS[action];
+  return key ? s(key) : action;
+}
