@@ -13,53 +13,46 @@ from tests.live import token
 from tests.world import Copy
 
 
-class Desk:
-    """A staff socket as a program sees it. ``copies`` are the watched conversations by the wire contract alone; what
-    does not follow on the frame before it is in their ``broken``."""
+class StaffCopy(Copy):
+    """A watched conversation by the wire contract alone, notes included."""
 
-    def __init__(self, line):
-        self.line = line
+    def take(self, frame):
+        if frame["type"] == "connection_status" and "messages" in frame:
+            sent = self.sent
+            self.__init__()
+            self.sent = sent
+            for message in frame["messages"]:
+                if message.get("metadata", {}).get("event", "note") == "note":
+                    self._put(message["message_id"], message["content"])
+                if finish := message.get("metadata", {}).get("finish_reason"):
+                    self.ended[message["message_id"]] = finish
+        super().take(frame)
+
+    _note = Copy._user_message
+
+
+class Frames:
+    """What a staff socket has received. ``copies`` are the watched conversations; what does not follow on the frame
+    before it is in their ``broken``."""
+
+    def __init__(self):
         self.frames = []
         self.copies = {}
-        self.messages = {}
         self.closed = None
         self._news = asyncio.Event()
-
-    async def read(self):
-        async for message in self.line:
-            self.take(json.loads(message.data))
-        self.closed = self.line.close_code
-        self._news.set()
 
     def take(self, frame):
         self.frames.append(frame)
         session_id = frame.get("session_id")
         if frame["type"] == "connection_status":
-            copy = self.copies.setdefault(session_id, Copy())
-            if frame["metadata"]["resumed"] == "false" and "messages" in frame:
-                copy = self.copies[session_id] = Copy()
-                self.messages[session_id] = frame["messages"]
-                for message in frame["messages"]:
-                    if message["sender"] != "system" and "event" not in message.get("metadata", {}):
-                        copy._put(message["message_id"], message["content"])
-            copy.take(frame)
-        elif session_id in self.copies:
+            self.copies.setdefault(session_id, StaffCopy())
+        if session_id in self.copies:
             self.copies[session_id].take(frame)
         self._news.set()
 
-    async def say(self, kind, **fields):
-        fields.setdefault("message_id", new_id())
-        await self.line.send_str(json.dumps({"type": kind, **fields}))
-        return fields["message_id"]
-
-    async def ask(self, kind, **fields):
-        """Say something; its answer, whatever kind it is."""
-        message_id = await self.say(kind, **fields)
-        return await self.hear(lambda frame: frame.get("message_id") == message_id)
-
-    async def watch(self, session_id, **fields):
-        """Watch a session; the answer."""
-        return await self.ask("watch", session_id=session_id, **fields)
+    def end(self, code):
+        self.closed = code
+        self._news.set()
 
     async def hear(self, wanted, patience=20):
         """The first frame of a kind, or for which ``wanted`` is true."""
@@ -85,6 +78,36 @@ class Desk:
     @property
     def broken(self):
         return [problem for copy in self.copies.values() for problem in copy.broken]
+
+
+class Desk(Frames):
+    """A staff socket as a program sees it."""
+
+    def __init__(self, line):
+        super().__init__()
+        self.line = line
+
+    async def read(self):
+        async for message in self.line:
+            self.take(json.loads(message.data))
+        self.end(self.line.close_code)
+
+    async def say(self, kind, **fields):
+        fields.setdefault("message_id", new_id())
+        copy = self.copies.get(fields.get("session_id"))
+        if copy and kind in ("user_message", "note"):
+            copy.sent[fields["message_id"]] = fields["content"]
+        await self.line.send_str(json.dumps({"type": kind, **fields}))
+        return fields["message_id"]
+
+    async def ask(self, kind, **fields):
+        """Say something; its answer, whatever kind it is."""
+        message_id = await self.say(kind, **fields)
+        return await self.hear(lambda frame: frame.get("message_id") == message_id)
+
+    async def watch(self, session_id, **fields):
+        """Watch a session; the answer."""
+        return await self.ask("watch", session_id=session_id, **fields)
 
 
 @asynccontextmanager
