@@ -271,6 +271,7 @@ class App:
         return staff.routes(
             staff.Needs(
                 self.gate,
+                self.office.presence,
                 self.access,
                 self.audit,
                 CannedReplies(self.storage.records),

@@ -13,6 +13,7 @@ from chatbox.backplane.base import Quotas
 from chatbox.errors import Forbidden, TooMany
 from chatbox.metrics import Metrics
 from chatbox.session import STAFF_ROLES, Principal
+from chatbox.staff.presence import Presence
 
 ADMIN_REQUESTS = "admin"
 """The window of staff's requests, by member of staff."""
@@ -40,10 +41,19 @@ class RateLimitExceeded(TooMany):
 
 class StaffGuard(Guard):
     """The guard of staff's routes: a good token, then one of the roles, then the limit of requests, which is theirs
-    alone. Raises ``RateLimitExceeded`` too."""
+    alone. Who calls is there. Raises ``RateLimitExceeded`` too."""
 
-    def __init__(self, gate: Gate, quotas: Quotas, metrics: Metrics, *, roles: AbstractSet[str] = STAFF_ROLES) -> None:
+    def __init__(
+        self,
+        gate: Gate,
+        presence: Presence,
+        quotas: Quotas,
+        metrics: Metrics,
+        *,
+        roles: AbstractSet[str] = STAFF_ROLES,
+    ) -> None:
         super().__init__(gate)
+        self._presence = presence
         self._quotas = quotas
         self._metrics = metrics
         self._roles = roles
@@ -54,6 +64,7 @@ class StaffGuard(Guard):
             raise Forbidden(f"This needs the role {' or '.join(sorted(self._roles))}.")
         if not request.scope.setdefault(COUNTED, False):
             await self._count(principal)
+            await self._presence.call(principal)
             request.scope[COUNTED] = True
         return principal
 

@@ -173,7 +173,7 @@ class Board:
                 self._tasks.start(self._read_again(), "waiting queue")
 
     def _take(self, frame: Frame) -> None:
-        told = msgspec.json.decode(frame, type=_Told)
+        told = msgspec.json.decode(frame.encode(), type=_Told)
         if told.last_seq < self._seen.get(told.session_id, 0):
             return
         self._remember(told)

@@ -11,7 +11,7 @@ from typing import assert_never
 from chatbox.audit import Audit
 from chatbox.backplane.base import Backplane, Signal
 from chatbox.conversations import Conversations
-from chatbox.errors import Conflict, NotFound
+from chatbox.errors import Conflict
 from chatbox.hub import Hub
 from chatbox.outbox import Outbox
 from chatbox.protocol import Authenticate, Ping, pong
@@ -106,9 +106,7 @@ class Desk:
             case Leave():
                 await self._takeovers.leave(who, session_id, message_id, listener)
             case Transfer():
-                colleague = next((staff for staff in await self._presence.online() if staff.id == command.to), None)
-                if colleague is None:
-                    raise NotFound("This colleague is not online.")
+                colleague = await self._presence.colleague(command.to)
                 await self._takeovers.transfer(who, colleague, session_id, message_id, listener)
             case Say():
                 await self._takeovers.say(who, session_id, message_id, command.content, listener)

@@ -51,6 +51,13 @@ class Presence:
         found = {staff_id: Staff(staff_id, name) for staff_id, name, _ in sorted(members)}
         return sorted(found.values(), key=lambda staff: (staff.name, staff.id))
 
+    async def colleague(self, staff_id: str) -> Staff:
+        """The member of staff with this id. Raises ``NotFound`` unless online."""
+        for staff in await self.online():
+            if staff.id == staff_id:
+                return staff
+        raise NotFound("This colleague is not online.")
+
     async def called(self, staff_id: str) -> bool:
         """Whether one who may have no socket open has called a route lately."""
         return bool(await self._quotas.members(CALLS, staff_id))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import msgspec
 from fastapi import Path
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints, WithJsonSchema
 
@@ -13,9 +14,11 @@ from chatbox.audit import Act
 from chatbox.auth import LEEWAY, is_user_id
 from chatbox.canned import CannedReply
 from chatbox.fields import MAX_CONTENT, clean
+from chatbox.notify.claims import Progress, alert_of
 from chatbox.protocol import rfc3339
 from chatbox.session import MAX_MESSAGE_ID, Takeover, now_ms
 from chatbox.staff.parameters import milliseconds
+from chatbox.storage.records import Record
 from chatbox.views import StaffSessionView
 
 
@@ -234,6 +237,42 @@ class BlockView(BaseModel):
 class BlockList(BaseModel):
     blocks: list[BlockView] = Field(description="in force, newest first, at most 1,000")
     total: int
+
+
+class AlertView(BaseModel):
+    """``event`` is what it is about; ``error`` what went wrong last; ``refused`` says by channel and address why it was
+    not delivered there."""
+
+    id: str
+    event: str
+    state: str = Field(description="`dead`: could not be delivered to everyone; `open`: on its way")
+    time: str
+    session_id: str
+    user_id: str
+    attempts: int
+    error: str
+    refused: dict[str, dict[str, str]]
+
+    @classmethod
+    def of(cls, record: Record) -> AlertView:
+        alert, progress = alert_of(record), msgspec.convert(record.data, Progress)
+        return cls(
+            id=record.id,
+            event=alert.event,
+            state=record.key,
+            time=rfc3339(alert.at),
+            session_id=alert.session_id,
+            user_id=alert.user_id,
+            attempts=progress.attempts,
+            error=progress.error,
+            refused=progress.refused,
+        )
+
+
+class AlertList(BaseModel):
+    alerts: list[AlertView]
+    count: int
+    next_cursor: str | None
 
 
 class NewReply(BaseModel):

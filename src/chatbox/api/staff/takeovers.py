@@ -9,12 +9,13 @@ from fastapi import APIRouter, Depends, Query
 
 from chatbox.api.body import strict
 from chatbox.api.guard import StaffGuard
-from chatbox.api.staff.models import SessionId, TakeoverDone, TakeoverList, TakeoverView, WaitingList
+from chatbox.api.staff.models import Receiver, SessionId, TakeoverDone, TakeoverList, TakeoverView, WaitingList
 from chatbox.audit import Audit
 from chatbox.conversations import Conversations
 from chatbox.cursor import REFUSED, cursor_of, place_of
 from chatbox.errors import InvalidFormat
 from chatbox.session import Principal, Takeover, new_id, now_ms
+from chatbox.staff.presence import Presence
 from chatbox.storage.base import SessionQuery, Storage
 from chatbox.storage.overview import place
 from chatbox.takeovers import Takeovers
@@ -24,8 +25,10 @@ SHOWN = 100
 MOST_WAITING = 1000
 
 
-def routes(guard: StaffGuard, conversations: Conversations, takeovers: Takeovers, audit: Audit) -> APIRouter:
-    """Take over, and give back."""
+def routes(
+    guard: StaffGuard, conversations: Conversations, takeovers: Takeovers, presence: Presence, audit: Audit
+) -> APIRouter:
+    """Take over, hand on, give back."""
     router = APIRouter(route_class=strict(guard))
     caller = Depends(guard)
 
@@ -43,6 +46,15 @@ def routes(guard: StaffGuard, conversations: Conversations, takeovers: Takeovers
             if (await conversations.session(session_id)).assisting_admin_id:
                 await takeovers.release(staff, session_id, new_id())
         return TakeoverDone(message="The AI has the conversation.", session_id=session_id, admin_id=staff.user_id)
+
+    @router.post("/transfer/{session_id}")
+    async def transfer(session_id: SessionId, body: Receiver, staff: Principal = caller) -> TakeoverDone:
+        """Hand a conversation that one has on to a colleague who is online."""
+        async with audit.doing(staff, "transfer", session_id=session_id, user_id=body.user_id):
+            colleague = await presence.colleague(body.user_id)
+            await takeovers.transfer(staff, colleague, session_id, new_id())
+        message = f"{colleague.name} has the conversation."
+        return TakeoverDone(message=message, session_id=session_id, admin_id=colleague.id)
 
     return router
 
