@@ -55,7 +55,7 @@ class Phones:
         if len(form["Body"]) > 1600:
             return 21617, "The concatenated message body exceeds the 1600 character limit."
         if not E164.fullmatch(form["To"]):
-            return 21211, f"Invalid 'To' Phone Number: {form['To'][:4]}XXXX"
+            return 21211, f"Invalid 'To' Phone Number: {form['To'][:4]}"
         if form["From"] != SENDER:
             return 21606, "The From phone number is not a valid, SMS-capable number for your account."
         if form["To"] in self.stopped:
