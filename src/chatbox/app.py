@@ -15,6 +15,7 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from chatbox import __version__
 from chatbox.access import Access, Gate
+from chatbox.alerting import Alerting
 from chatbox.allowance import FRAMES, Allowance
 from chatbox.api import ops, pages, sessions, shares, staff
 from chatbox.api.guard import ADMIN_REQUESTS, Guard
@@ -39,6 +40,7 @@ from chatbox.hub import Hub
 from chatbox.llm import open_provider
 from chatbox.llm.base import Provider
 from chatbox.metrics import Metrics
+from chatbox.notify import open_channels
 from chatbox.protocol import Model
 from chatbox.reply import ANSWERS, Replies
 from chatbox.sessions import LISTENERS, Sessions
@@ -103,6 +105,7 @@ class App:
         commits = Commits(self.storage, self.backplane, self.hub)
         self.chat = self._build_chat(commits)
         self.takeovers = Takeovers(self.storage, commits, self.replies, self.metrics)
+        self.alerting = self._build_alerts(commits)
         self.conversations = Conversations(self.storage)
         self.audit = Audit(self.storage.records)
         self.office = self._build_staff()
@@ -133,6 +136,7 @@ class App:
             await stack.enter_async_context(self.quotas)
             for provider in self.providers.values():
                 await stack.enter_async_context(provider)
+            await stack.enter_async_context(self.alerting)
             await stack.enter_async_context(self.tasks)
             await self.access.load()
             recovered = await self.housekeeping.settle()
@@ -154,6 +158,7 @@ class App:
         self.tasks.keep(lambda: self.quotas.clean(interval), "quotas")
         self.tasks.keep(self.health.watch_loop, "loop lag")
         self.tasks.keep(self.health.watch_providers, "providers")
+        self.alerting.start(self.tasks)
         self.office.start()
         if len(self.config.keyring) > 1:
             self.tasks.start(self._rotate_keys(), "key rotation")
@@ -201,6 +206,12 @@ class App:
             self.tasks,
             models=tuple(Model(settings.id, settings.name) for settings in config.providers),
         )
+
+    def _build_alerts(self, commits: Commits) -> Alerting:
+        channels = open_channels(self.config)
+        alerting = Alerting(self.storage, commits, channels, self.metrics, self.connections, self.config)
+        self.storage.follow(alerting.heard)
+        return alerting
 
     def _build_staff(self) -> Office:
         return Office(
