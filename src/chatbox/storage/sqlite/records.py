@@ -82,7 +82,7 @@ def remove(db: sqlite3.Connection, kind: str, record_id: str) -> bool:
 def find(
     db: sqlite3.Connection, kind: str, key: str | None, since: int | None, before: tuple[int, str] | None, limit: int
 ) -> list[Record]:
-    clauses, values = ["kind = ?"], [kind]
+    clauses, values = ["kind = ?"], list[Any]([kind])
     for clause, given in (("key = ?", (key,)), ("at >= ?", (since,)), ("(at, id) < (?, ?)", before or (None,))):
         if None not in given:
             clauses.append(clause)
