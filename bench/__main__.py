@@ -21,6 +21,7 @@ from bench import works
 from bench.durable import durable
 from bench.fanout import fanout
 from bench.figures import Result
+from bench.overview import overview
 from bench.process import LOAD_CORE, Others, pin
 from bench.replicas import replicas
 from bench.results import FOLDER, as_json, markdown, setting, table
@@ -39,6 +40,7 @@ WORKS: dict[str, Work] = {
     "durable": durable,
     "resume": resume,
     "replicas": replicas,
+    "overview": overview,
     "start": start,
 }
 

@@ -26,6 +26,7 @@ POUR = "W3: 100 answers of 500 tokens, unthrottled"
 MOST = "W4: most answers at 20 tokens/s"
 RATIO = "Ratio to the bare stack"
 TIME = "Time"
+OVERVIEW = "Staff's view of 1,000,000 sessions in SQLite"
 REPLICAS = "Replicas, with Redis and a MongoDB peer"
 
 MARKS = {
@@ -44,6 +45,9 @@ MARKS = {
     "resume": Mark(TIME, "resume: 2,000 come back at once mid-answer", "s", 10, 4),
     "replicas.price": Mark(REPLICAS, "price: CPU a token ÷ the same alone", "", 1.6, 1.3),
     "replicas.share": Mark(REPLICAS, "load of the busier of two, clients changing mid-answer", "", 0.55),
+    "overview.list": Mark(OVERVIEW, "first page and total, p95 of all filters and orders", "ms", 100, 30),
+    "overview.slowest": Mark(OVERVIEW, "the same, p95 of the slowest", "ms", 100, 30),
+    "overview.figures": Mark(OVERVIEW, "figures and series of a period, p95 of each", "ms"),
     "start": Mark(TIME, "start: `chatbox serve` to healthy", "s", 1.5, 0.7),
 }
 

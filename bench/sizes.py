@@ -30,6 +30,8 @@ class Sizes:
     resumed: int = 2000
     resume_tokens: int = 60
     starts: int = 7
+    sessions: int = 1_000_000
+    overview_rounds: int = 3
 
 
 FULL = Sizes()
@@ -52,4 +54,6 @@ QUICK = Sizes(
     resumed=50,
     resume_tokens=12,
     starts=1,
+    sessions=2_000,
+    overview_rounds=1,
 )

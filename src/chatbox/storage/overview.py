@@ -195,6 +195,9 @@ def mean(total: int, count: int) -> int:
     return round(total / count) if count else 0
 
 
-def starts(start: int, end: int, step: int) -> list[int]:
-    """When each step of a series begins."""
-    return list(range(start, end, step))
+def spans(start: int, end: int) -> list[tuple[int, int, int]]:
+    """A period as whole hours and the minutes around them: (width, from, up to)."""
+    first, last = start + -start % HOUR, end - end % HOUR
+    if first >= last:
+        return [(MINUTE, start, end)]
+    return [(MINUTE, start, first), (HOUR, first, last), (MINUTE, last, end)]

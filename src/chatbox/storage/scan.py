@@ -131,5 +131,5 @@ def average(periods: Iterable[Period], start: int, end: int) -> float:
 
 def most(periods: Sequence[Period], start: int, end: int) -> int:
     """How many periods, at most, were open at one of the moments from ``start`` on, up to but without ``end``."""
-    moments = {max(first, start) for first, last in periods if last >= start and first < end}
+    moments = {max(first, start) for first, last in periods if last >= start and max(first, start) < end}
     return max((sum(first <= at <= last for first, last in periods) for at in moments), default=0)

@@ -33,7 +33,13 @@ PAUSE = 0.5
 ACTIVE, EMPTY, OF_USER, BY_ACTIVITY = "active_of_user", "empty_of_user", "of_user", "by_activity"
 ANSWERING, SHARE_TOKEN, SHARE_HASH = "answering", "share_token", "share_hash"
 ASSISTED, WAITING = "assisted", "waiting"
+BY_START, BY_END, BY_DURATION = "by_start", "by_end", "by_duration"
+BY_MESSAGES, BY_TOKENS, BY_USER, BY_PERIOD = "by_messages", "by_tokens", "by_user", "by_period"
+WERE_ASSISTED, ASKED = "were_assisted", "asked"
 """Indexes of the sessions: queries name them."""
+
+IN_TIME, OF_ADMIN = "in_time", "of_admin"
+"""Indexes of periods, takeovers and tallies."""
 
 RECORD, BY_TIME, BY_KEY, DUE = "record", "by_time", "by_key", "due"
 """Indexes of the records."""
@@ -62,12 +68,33 @@ INDEXES = (
     Index("sessions", SHARE_HASH, (("share_hash", UP),), {"sparse": True}, "a share link whose token is sealed"),
     Index("sessions", ASSISTED, (("assisting_admin_id", UP),), {"sparse": True}, "sessions that staff have"),
     Index("sessions", WAITING, (("help_since", UP),), {"sparse": True}, "users who wait for a person"),
+    Index("sessions", BY_START, (("start_time", DOWN), ("_id", DOWN), ("is_active", UP), ("admin_assisted", UP),
+          ("help_requested", UP)), {}, "staff's list by start; counts"),
+    Index("sessions", BY_END, (("end_time", DOWN), ("_id", DOWN), ("start_time", DOWN)), {}, "staff's list by end"),
+    Index("sessions", BY_DURATION, (("duration_ms", DOWN), ("_id", DOWN), ("start_time", DOWN)),
+          {"partialFilterExpression": {"is_active": False}}, "staff's list by duration"),
+    Index("sessions", BY_MESSAGES, (("message_count", DOWN), ("_id", DOWN), ("start_time", DOWN)), {},
+          "staff's list by number of messages"),
+    Index("sessions", BY_TOKENS, (("total_tokens", DOWN), ("_id", DOWN), ("start_time", DOWN)), {},
+          "staff's list by tokens"),
+    Index("sessions", BY_USER, (("user_id", DOWN), ("_id", DOWN), ("start_time", DOWN)), {}, "staff's list by user"),
+    Index("sessions", WERE_ASSISTED, (("start_time", DOWN), ("_id", DOWN)),
+          {"partialFilterExpression": {"admin_assisted": True}}, "sessions that staff ever had"),
+    Index("sessions", ASKED, (("start_time", DOWN), ("_id", DOWN)),
+          {"partialFilterExpression": {"help_requested": True}}, "sessions in which a person was asked for"),
+    Index("sessions", BY_PERIOD, (("period.2", DOWN), ("period.1", DOWN)), {"sparse": True},
+          "how many were open at once: each session's last closed period"),
     Index("messages", "place", (("session", UP), ("index", UP)), {"unique": True},
           "one entry at each place of a log; pages of it"),
     Index("messages", "message", (("session", UP), ("message_id", UP)), {"unique": True}, "a message is stored once"),
     Index("messages", "texts", (("texts", UP),), {"sparse": True}, "changes whose texts can be dropped"),
     Index("periods", "of_session", (("session", UP),), {}, "a session's periods"),
+    Index("periods", IN_TIME, (("end", DOWN), ("start", DOWN)), {}, "how many were open at once: earlier periods"),
     Index("takeovers", "of_session", (("session", UP), ("index", UP)), {}, "a session's takeovers"),
+    Index("takeovers", IN_TIME, (("start", DOWN), ("session", DOWN), ("index", DOWN)), {}, "takeovers, newest first"),
+    Index("takeovers", OF_ADMIN, (("admin_id", UP), ("start", DOWN), ("session", DOWN), ("index", DOWN)), {},
+          "a staff member's takeovers"),
+    Index("tallies", IN_TIME, (("width", UP), ("at", UP)), {}, "what was counted in each minute and hour"),
     Index("records", RECORD, (("kind", UP), ("id", UP)), {"unique": True}, "a record is stored once"),
     Index("records", BY_TIME, (("kind", UP), ("at", DOWN), ("id", DOWN)), {}, "records of a kind, newest first"),
     Index("records", BY_KEY, (("kind", UP), ("key", UP), ("at", DOWN), ("id", DOWN)), {},
@@ -79,7 +106,18 @@ INDEXES = (
 )  # fmt: skip
 """Every index of the store, beside those on ``_id``. Made at the start; making one that is there does nothing."""
 
-COLLECTIONS = ("sessions", "messages", "partials", "periods", "takeovers", "records", "usage", "deletions", "state")
+COLLECTIONS = (
+    "sessions",
+    "messages",
+    "partials",
+    "periods",
+    "takeovers",
+    "tallies",
+    "records",
+    "usage",
+    "deletions",
+    "state",
+)
 
 
 class Database:
@@ -90,6 +128,7 @@ class Database:
     partials: Collection
     periods: Collection
     takeovers: Collection
+    tallies: Collection
     records: Collection
     usage: Collection
     deletions: Collection

@@ -18,6 +18,7 @@ from chatbox.storage.mongo.database import Database
 from chatbox.storage.mongo.documents import Logged
 from chatbox.storage.mongo.keeping import Keeping
 from chatbox.storage.mongo.states import CROWDED, ROUNDS, State, States, runs, wait_apart
+from chatbox.storage.mongo.tallies import Tallies
 
 log = structlog.get_logger(component="storage")
 
@@ -37,8 +38,9 @@ class Ledger:
     """The writing side of the store. Callers of this process take turns a session; those of others are found out by
     the indexes of the database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, tallies: Tallies) -> None:
         self._db = database
+        self._tallies = tallies
         self._states = States(database)
         self._keeping = Keeping(database)
         self._known: dict[str, State] = {}
@@ -71,7 +73,9 @@ class Ledger:
             logged, before, fresh = await self._commit(entry, change, fence)
             if not fresh:
                 return Appended(logged.entry, before.session, fresh=False)
-            return await self._settled(logged, before)
+            appended = await self._settled(logged, before)
+            self._tallies.count(logged.entry, change)
+            return appended
 
     async def keep(self, partial: Partial) -> None:
         if await self._keeping.replaced(partial):

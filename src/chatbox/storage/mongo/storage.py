@@ -10,7 +10,7 @@ do; and a call that failed as ``StorageBusy`` may have been done when its answer
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from types import TracebackType
 from typing import Self
 
@@ -23,10 +23,11 @@ from chatbox.storage.mongo.client import MongoSettings, checked
 from chatbox.storage.mongo.database import Database
 from chatbox.storage.mongo.documents import NO_CHANGE
 from chatbox.storage.mongo.ledger import Ledger
+from chatbox.storage.mongo.overview import MongoOverview
 from chatbox.storage.mongo.records import MongoRecords
 from chatbox.storage.mongo.sweep import Sweep
+from chatbox.storage.mongo.tallies import Tallies
 from chatbox.storage.records import Record
-from chatbox.storage.scan import ScanOverview
 from chatbox.tasks import Tasks
 
 MIGRATION = "migration"
@@ -39,11 +40,12 @@ class MongoStorage(CellStorage):
     _db: Database
     _ledger: Ledger
     _sweep: Sweep
+    _tallies: Tallies
 
     def __init__(self, settings: MongoSettings) -> None:
         self._settings = checked(settings)
         self._records = MongoRecords(lambda: self._db)
-        self._overview = ScanOverview(self._everything, {})
+        self._overview = MongoOverview(lambda: (self._db, self._tallies))
         self._stack = AsyncExitStack()
 
     @classmethod
@@ -95,11 +97,8 @@ class MongoStorage(CellStorage):
         return self._records
 
     @property
-    def overview(self) -> ScanOverview:
+    def overview(self) -> MongoOverview:
         return self._overview
-
-    async def _everything(self) -> list[Copy]:
-        return await self.copies("", 1 << 30)
 
     async def check(self) -> None:
         await self._db.probe()
@@ -136,7 +135,8 @@ class MongoStorage(CellStorage):
             self._db = Database(self._settings)
             stack.push_async_callback(self._db.close)
             await self._db.open()
-            self._ledger, self._sweep = Ledger(self._db), Sweep(self._db)
+            self._tallies = Tallies(self._db)
+            self._ledger, self._sweep = Ledger(self._db, self._tallies), Sweep(self._db)
             await self._begin(stack)
             self._stack = stack.pop_all()
         return self
@@ -151,5 +151,12 @@ class MongoStorage(CellStorage):
         if await self._db.run(lambda: self._db.state.find_one({"_id": MIGRATION})):
             raise StorageError("conversations were being copied into this store; go on with: chatbox migrate")
         await self._sweep.look()
+        stack.push_async_callback(self._count_all)
         tasks = await stack.enter_async_context(Tasks())
         tasks.keep(self._sweep.run, "sweep of the store")
+        tasks.keep(self._tallies.run, "counts of the store")
+
+    async def _count_all(self) -> None:
+        """Write what was counted last; if that can't be, it is lost, but nothing else."""
+        with suppress(StorageError):
+            await self._tallies.flush()

@@ -13,7 +13,7 @@ from typing import Any
 from chatbox.errors import StorageError
 from chatbox.session import Session, Takeover
 from chatbox.storage.concurrency import Period
-from chatbox.storage.overview import HOUR, MINUTE, Bucket, Figures, Overview, StaffQuery, Tally
+from chatbox.storage.overview import HOUR, MINUTE, Bucket, Figures, Overview, StaffQuery, Tally, spans
 from chatbox.storage.sqlite import levels, listing
 from chatbox.storage.sqlite.levels import Peak
 from chatbox.storage.sqlite.listing import Span
@@ -126,10 +126,7 @@ def takeovers(
 
 def tally(db: sqlite3.Connection, start: int, end: int) -> Tally:
     """What was counted in the minutes that begin in a period: whole hours are counted already."""
-    first, last = start + -start % HOUR, end - end % HOUR
-    parts = [(MINUTE, start, end)]
-    if first < last:
-        parts = [(MINUTE, start, first), (HOUR, first, last), (MINUTE, last, end)]
+    parts = spans(start, end)
     where = " OR ".join("(width = ? AND at >= ? AND at < ?)" for _ in parts)
     sql = f"SELECT {_COLUMNS} FROM tallies WHERE {where}"
     return Tally(*db.execute(sql, [value for part in parts for value in part]).fetchone())

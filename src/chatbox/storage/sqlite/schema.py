@@ -236,10 +236,10 @@ def connect(path: Path) -> sqlite3.Connection:
     return db
 
 
-def migrate(db: sqlite3.Connection) -> None:
-    """Bring the tables up to date, each step in a transaction of its own."""
+def migrate(db: sqlite3.Connection, latest: int = len(MIGRATIONS)) -> None:
+    """Bring the tables up to date, or to an earlier version, each step in a transaction of its own."""
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if version > len(MIGRATIONS):
         raise StorageError(f"the database has version {version}: a newer Chatbox wrote it, and this one can't read it")
-    for number, step in enumerate(MIGRATIONS[version:], start=version + 1):
+    for number, step in enumerate(MIGRATIONS[version:latest], start=version + 1):
         db.executescript(f"BEGIN IMMEDIATE; {step}; PRAGMA user_version = {number}; COMMIT")
