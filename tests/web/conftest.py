@@ -9,7 +9,7 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -50,9 +50,15 @@ class Server:
     def port(self) -> int:
         return int(self.base.split(":")[2].split("/")[0])
 
-    def token(self, user: str, *, lives: float = 3600, name: str | None = None) -> str:
+    def token(self, user: str, *, lives: float = 3600, name: str | None = None, roles: Sequence[str] = ()) -> str:
         now = time.time()
-        claims = {"user_id": user, "name": name or user, "roles": [], "iat": int(now), "exp": int(now + lives)}
+        claims = {
+            "user_id": user,
+            "name": name or user,
+            "roles": list(roles),
+            "iat": int(now),
+            "exp": int(now + lives),
+        }
         return jwt.encode(claims, self._secret, "HS256")
 
     async def get(self, path: str, token: str) -> dict:

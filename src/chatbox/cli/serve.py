@@ -15,8 +15,10 @@ from chatbox.cli.failure import address_taken
 from chatbox.cli.options import ConfigFile, Dev, load, with_settings
 from chatbox.config import Config
 from chatbox.logs import configured
+from chatbox.session import ADMIN
 
 DEMO_USER = "demo"
+DEMO_STAFF = "demo-staff"
 MONTH = 30 * 86400.0
 
 app = typer.Typer(add_completion=False)
@@ -46,7 +48,7 @@ def _serve(config: Config, open_page: bool) -> None:
     def ready(port: int) -> None:
         if config.development:
             link = demo_link(config, port)
-            typer.echo(welcome(config, link))
+            typer.echo(welcome(config, link, staff_link(config, port)))
             sys.stdout.flush()
             if open_page:
                 webbrowser.open(link)
@@ -61,13 +63,25 @@ def _serve(config: Config, open_page: bool) -> None:
 
 def demo_link(config: Config, port: int) -> str:
     """The chat page with a token of the development secret in the fragment, which browsers send to nobody."""
-    secret = config.jwt_secret.get_secret_value() if config.jwt_secret else ""
-    token = mint(secret, DEMO_USER, "Demo", [], MONTH) if secret else ""
+    return _page(config, port) + _fragment(config, DEMO_USER, "Demo", [])
+
+
+def staff_link(config: Config, port: int) -> str:
+    """The staff's page with a token of the same kind, whose bearer is an administrator."""
+    return f"{_page(config, port)}staff{_fragment(config, DEMO_STAFF, 'Demo Staff', [ADMIN])}"
+
+
+def _page(config: Config, port: int) -> str:
     host = f"[{config.server_host}]" if ":" in config.server_host else config.server_host
-    return f"http://{host}:{port}{config.path_prefix}/" + (f"#token={token}" if token else "")
+    return f"http://{host}:{port}{config.path_prefix}/"
 
 
-def welcome(config: Config, link: str) -> str:
+def _fragment(config: Config, user_id: str, name: str, roles: list[str]) -> str:
+    secret = config.jwt_secret.get_secret_value() if config.jwt_secret else ""
+    return f"#token={mint(secret, user_id, name, roles, MONTH)}" if secret else ""
+
+
+def welcome(config: Config, link: str, staff: str) -> str:
     """What a developer sees once the server runs."""
     model = config.providers[0]
     tiny = model.type in ("local", "echo")
@@ -76,6 +90,10 @@ def welcome(config: Config, link: str) -> str:
         "  Chatbox is running. Open the chat:",
         "",
         f"    {link}",
+        "",
+        "  The support desk, for those who step in:",
+        "",
+        f"    {staff}",
         "",
         f"  Answers come from  {_described(model.type, model.name)}",
         f"  Data are in        {Path(config.data_dir).resolve()}",

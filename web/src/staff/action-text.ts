@@ -1,16 +1,13 @@
 import { s, type StaffKey } from "./i18n/texts";
 
 const WORDS: Record<string, StaffKey> = {
-  open: "actOpen",
-  open_session: "actOpen",
   watch: "actOpen",
+  read: "actOpen",
+  read_notes: "actReadNotes",
   takeover: "actTakeover",
-  join: "actTakeover",
-  admin_join: "actTakeover",
   release: "actRelease",
-  leave: "actRelease",
-  admin_leave: "actRelease",
   transfer: "actTransfer",
+  message: "actMessage",
   note: "actNote",
   block: "actBlock",
   unblock: "actUnblock",

@@ -41,6 +41,9 @@ export interface Alert {
   time: string;
   attempts: number;
   error: string;
+  session_id: string;
+  /** by channel and address, why it was not delivered there */
+  refused: Record<string, Record<string, string>>;
 }
 
 /** The staff's routes of the wire contract. Every call rejects with `Refused`. */
@@ -72,8 +75,9 @@ export class StaffApi extends Api {
     return this.asking(() => this.call("admin/audit/export", (answer) => answer.blob(), {}, PATIENCE_WITH_FILES));
   }
 
-  async alerts(): Promise<Page<Alert>> {
-    return { items: (await this.ask<{ alerts: Alert[] }>("alerts")).alerts, next: null };
+  async alerts(cursor: string | null): Promise<Page<Alert>> {
+    const { alerts, next_cursor } = await this.ask<{ alerts: Alert[]; next_cursor: string | null }>(`alerts${from(cursor)}`);
+    return { items: alerts, next: next_cursor };
   }
 
   async retryAlert(id: string): Promise<void> {

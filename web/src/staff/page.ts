@@ -45,7 +45,7 @@ export class StaffPage {
     this.canned = new Canned(this.api, changed);
     this.takeovers = new Records((cursor) => this.api.takeovers(cursor), changed);
     this.audit = new Records((cursor) => this.api.audit(cursor), changed);
-    this.alerts = new Records(() => this.api.alerts(), changed);
+    this.alerts = new Records((cursor) => this.api.alerts(cursor), changed);
   }
 
   /** The reader is no member of staff, says the token or the server. */

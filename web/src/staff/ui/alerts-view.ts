@@ -10,7 +10,7 @@ import type { Records } from "../records";
 import { staffStyles } from "./staff-styles";
 import { nothingHere, trouble } from "./trouble";
 
-/** Alerts that could not be delivered to everyone, and another try. */
+/** Alerts that could not be delivered to everyone, and another try. Tells `open` with the id of a session. */
 @customElement("chatbox-alerts")
 export class AlertsView extends LitElement {
   static override styles = [base, staffStyles];
@@ -76,9 +76,19 @@ export class AlertsView extends LitElement {
         ${alertText(alert.event)}
         <div class="detail">${alert.id}</div>
       </td>
-      <td>${alert.error}</td>
+      <td>
+        ${alert.error}
+        ${Object.entries(alert.refused).map(
+          ([channel, addresses]) => html`<div class="detail">${s("refusedBy", { channel, count: Object.keys(addresses).length })}</div>`,
+        )}
+      </td>
       <td class="number">${alert.attempts}</td>
-      <td><button class="link" @click=${() => this.again(alert)}>${s("retry")}</button></td>
+      <td>
+        <button class="link" @click=${() => this.again(alert)}>${s("retry")}</button>
+        ${alert.session_id
+          ? html`<button class="link" @click=${() => this.dispatchEvent(new CustomEvent("open", { detail: alert.session_id }))}>${s("show")}</button>`
+          : nothing}
+      </td>
     </tr>`;
   }
 

@@ -37,7 +37,7 @@ export class Chart extends LitElement {
         line-height: 1.4;
       }
       .plot {
-        min-height: 15rem;
+        min-height: 12rem;
         margin-top: 0.3rem;
         overflow: hidden;
       }
@@ -48,6 +48,12 @@ export class Chart extends LitElement {
         text-align: left;
         font-size: 0.78rem;
         color: var(--chatbox-ink-soft);
+      }
+      .u-legend.u-inline .u-series {
+        margin-right: 1rem;
+      }
+      .u-legend .u-series > * {
+        padding: 0.1rem 0;
       }
       .u-legend th {
         font-weight: 500;
@@ -176,7 +182,7 @@ export class Chart extends LitElement {
         { ...axis, values: (_plot, splits, _axis, _space, step) => splits.map((at) => label(at, step)) },
         { ...axis, size: 58, values: (_plot, splits) => splits.map((value) => this.format(value)) },
       ],
-      series: [{ value: (_plot, at) => (at === null ? "" : moment(at)), label: s("time") }, ...this.curves.map((curve, index) => this.series(curve, index))],
+      series: [{ value: (_plot, at) => (at === null ? "–" : moment(at)), label: s("time") }, ...this.curves.map((curve, index) => this.series(curve, index))],
     };
   }
 
@@ -187,9 +193,9 @@ export class Chart extends LitElement {
       stroke,
       width: 1.6,
       points: { show: false },
-      value: (_plot, value) => (value === null ? "" : this.format(value)),
+      value: (_plot, value) => (value === null ? "–" : this.format(value)),
       ...(index === 0 && { fill: translucent(stroke) }),
-      ...(bars && { paths: uPlot.paths.bars!({ size: [0.75, 40] }) }),
+      paths: bars ? uPlot.paths.bars!({ size: [0.8, 40], align: 1 }) : uPlot.paths.stepped!({ align: 1 }),
     };
   }
 

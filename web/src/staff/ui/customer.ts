@@ -133,7 +133,7 @@ export class Customer extends LitElement {
         ${this.fact(s("started"), html`<time datetime=${session.start_time}>${moment(session.start_time)}</time>`)}
         ${this.fact(s("duration"), timer(session.duration))} ${this.fact(s("messages"), session.message_count)}
         ${this.fact(s("tokens"), session.total_tokens)}
-        ${session.avg_response_time ? this.fact(s("answerTime"), s("seconds", { value: (session.avg_response_time / 1000).toFixed(1) })) : nothing}
+        ${session.avg_response_time ? this.fact(s("answerTime"), s("seconds", { value: (session.avg_response_time / 1000).toFixed(2) })) : nothing}
       </dl>
       <h3>${s("context")}</h3>
       ${context.length > 0

@@ -40,7 +40,7 @@ export const dashboardStyles = css`
     flex: 1 0 100%;
   }
   .columns chatbox-pane {
-    flex: 1 0 23rem;
+    flex: 1 0 20rem;
   }
   .columns chatbox-pane + chatbox-pane {
     border-left: 1px solid var(--chatbox-line);

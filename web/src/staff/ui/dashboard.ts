@@ -64,7 +64,7 @@ export class Dashboard extends LitElement {
   @query("chatbox-inbox") private readonly inbox!: Inbox | null;
   @query("chatbox-pane.front") private readonly pane!: Pane | null;
   private readonly unread = new Unread();
-  private page!: StaffPage;
+  private page: StaffPage | null = null;
 
   constructor() {
     super();
@@ -81,7 +81,7 @@ export class Dashboard extends LitElement {
       KeyX: () => this.place.at && this.close(this.place.at),
       KeyL: () => this.toInbox((inbox) => inbox.focus()),
       KeyS: () => this.toInbox((inbox) => inbox.search()),
-      KeyM: () => this.page.bell.toggle(),
+      KeyM: () => this.page?.bell.toggle(),
       KeyH: () => (this.keys = true),
       ...Object.fromEntries(VIEWS.map((view, index) => [`Digit${index + 1}`, () => this.view(view)])),
     });
@@ -89,34 +89,39 @@ export class Dashboard extends LitElement {
     NARROW.addEventListener("change", () => (this.narrow = NARROW.matches));
   }
 
-  override connectedCallback(): void {
-    super.connectedCallback();
-    this.place = this.readPlace();
-    this.page = new StaffPage(this.base, this.store, {
-      changed: () => this.revision++,
-      seated: (desk) => this.begin(desk),
-      called: (sessions) => (this.announced = calledText(sessions)),
-    });
-    void this.page.start(this.fragmentToken);
-  }
-
   protected override willUpdate(): void {
-    const { desk } = this.page;
+    this.page ??= this.enter();
+    const { desk } = this;
     if (!desk) return;
     const looking = this.place.view === "conversations" && !document.hidden;
     this.unread.follow(desk.conversations.values(), (id) => looking && (id === this.place.at || (this.columns && !this.narrow)));
   }
 
+  private get desk(): Desk | null {
+    return this.page?.desk ?? null;
+  }
+
+  private enter(): StaffPage {
+    this.place = this.readPlace();
+    const page = new StaffPage(this.base, this.store, {
+      changed: () => this.revision++,
+      seated: (desk) => this.begin(desk),
+      called: (sessions) => (this.announced = calledText(sessions)),
+    });
+    void page.start(this.fragmentToken);
+    return page;
+  }
+
   protected override render(): TemplateResult {
-    const { desk, entrance, refused } = this.page;
+    const { desk, entrance, refused } = this.page!;
     const early = entranceNotice(entrance);
     if (early) return early;
     if (refused || !desk) return this.renderRefusal();
     return html`<div class="frame">
-        ${this.narrow && this.place.view === "conversations" && this.place.at ? nothing : this.renderRail(desk)}
+        ${this.narrow && this.place.view === "conversations" && this.place.at ? nothing : this.renderRail(desk, this.page!)}
         <main>
           <chatbox-link-line .link=${desk.link} @reconnect=${() => desk.reconnect()}></chatbox-link-line>
-          ${this.renderView(desk)}
+          ${this.renderView(desk, this.page!)}
         </main>
       </div>
       <div class="hidden" role="status" aria-live="assertive">${this.announced}</div>
@@ -126,7 +131,7 @@ export class Dashboard extends LitElement {
   }
 
   protected override updated(): void {
-    const waiting = this.page.desk?.queue.total ?? 0;
+    const waiting = this.desk?.queue.total ?? 0;
     document.title = waiting > 0 ? `(${waiting}) ${s("title")}` : s("title");
   }
 
@@ -136,14 +141,14 @@ export class Dashboard extends LitElement {
     </chatbox-notice>`;
   }
 
-  private renderRail(desk: Desk): TemplateResult {
+  private renderRail(desk: Desk, { bell }: StaffPage): TemplateResult {
     return html`<chatbox-rail
       .view=${this.place.view}
       .waiting=${desk.queue.total}
       .me=${desk.me}
       .roleHeld=${desk.role}
       .colleagues=${desk.colleagues}
-      .bell=${this.page.bell}
+      .bell=${bell}
       .appearance=${this.appearance}
       .revision=${this.revision}
       @view=${(event: CustomEvent<View>) => this.view(event.detail)}
@@ -151,8 +156,8 @@ export class Dashboard extends LitElement {
     ></chatbox-rail>`;
   }
 
-  private renderView(desk: Desk): TemplateResult {
-    const { page, revision } = this;
+  private renderView(desk: Desk, page: StaffPage): TemplateResult {
+    const { revision } = this;
     const open = (event: CustomEvent<string>): void => this.open(event.detail);
     switch (this.place.view) {
       case "conversations":
@@ -170,7 +175,7 @@ export class Dashboard extends LitElement {
           @open=${open}
         ></chatbox-audit>`;
       case "alerts":
-        return html`<chatbox-alerts .records=${page.alerts} .retry=${(id: string) => page.api.retryAlert(id)} .revision=${revision}></chatbox-alerts>`;
+        return html`<chatbox-alerts .records=${page.alerts} .retry=${(id: string) => page.api.retryAlert(id)} .revision=${revision} @open=${open}></chatbox-alerts>`;
       case "replies":
         return html`<chatbox-replies .canned=${page.canned} .revision=${revision}></chatbox-replies>`;
     }
@@ -236,7 +241,7 @@ export class Dashboard extends LitElement {
       class=${id === this.place.at ? "front" : ""}
       .conversation=${conversation}
       .desk=${desk}
-      .canned=${this.page.canned}
+      .canned=${this.page!.canned}
       .revision=${this.revision}
       .shown=${shown}
       ?narrow=${this.narrow}
@@ -268,13 +273,13 @@ export class Dashboard extends LitElement {
   }
 
   private openNext(): void {
-    const { desk } = this.page;
+    const { desk } = this;
     const next = desk?.queue.sessions.find(({ id }) => id !== this.place.at) ?? desk?.queue.sessions[0];
     if (next) this.open(next.id);
   }
 
   private close(id: string): void {
-    const conversation = this.page.desk?.conversations.get(id);
+    const conversation = this.desk?.conversations.get(id);
     if (!conversation?.held) return this.shut(id);
     const handBack = (): void => {
       conversation.handBack();
@@ -311,7 +316,7 @@ export class Dashboard extends LitElement {
   }
 
   private toggleTakeover(): void {
-    const conversation = this.page.desk?.conversations.get(this.place.at ?? "");
+    const conversation = this.desk?.conversations.get(this.place.at ?? "");
     if (conversation?.held) conversation.handBack();
     else if (conversation && !conversation.holder) conversation.takeOver();
   }
@@ -329,7 +334,7 @@ export class Dashboard extends LitElement {
   }
 
   private async block(userId: string, name: string, reason: string): Promise<void> {
-    this.notice = await this.page.api.block(userId, reason).then(
+    this.notice = await this.page!.api.block(userId, reason).then(
       () => s("blocked", { name }),
       () => s("actionFailed"),
     );
@@ -369,7 +374,7 @@ export class Dashboard extends LitElement {
   }
 
   private move(before: Place): void {
-    const { desk } = this.page;
+    const { desk } = this;
     const { view, open, query: asked, period } = this.place;
     if (!desk) return;
     desk.open(open);

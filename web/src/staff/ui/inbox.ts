@@ -130,7 +130,7 @@ export class Inbox extends LitElement {
 
   /** Go to a session's row, or to the first. */
   override focus(options?: FocusOptions, id?: string | null): void {
-    (this.rows.find((row) => row.session.id === id) ?? this.rows[0])?.focus(options);
+    void this.updateComplete.then(() => (this.rows.find((row) => row.session.id === id) ?? this.rows[0])?.focus(options));
   }
 
   protected override render(): TemplateResult {

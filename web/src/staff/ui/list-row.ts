@@ -94,7 +94,7 @@ export class ListRow extends LitElement {
   }
 
   override focus(options?: FocusOptions): void {
-    this.button.focus(options);
+    void this.updateComplete.then(() => this.button.focus(options));
   }
 
   protected override render(): TemplateResult {

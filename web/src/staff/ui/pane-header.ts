@@ -55,9 +55,8 @@ export class PaneHeader extends LitElement {
       }
       .owner {
         display: flex;
-        flex-wrap: wrap;
         align-items: center;
-        gap: 0.35rem 0.5rem;
+        gap: 0.5rem;
         min-height: 2.7rem;
         padding: 0.25rem 0.6rem 0.25rem 1rem;
         background: var(--chatbox-side);
@@ -78,8 +77,17 @@ export class PaneHeader extends LitElement {
       }
       .who {
         flex: 1;
-        min-width: 8rem;
+        min-width: 0;
         font-weight: 550;
+      }
+      .aside {
+        font-weight: 400;
+        color: var(--chatbox-ink-soft);
+      }
+      @container (max-width: 34rem) {
+        .aside {
+          display: none;
+        }
       }
       .owner .button {
         color: var(--chatbox-ink);
@@ -161,7 +169,7 @@ export class PaneHeader extends LitElement {
     const kind = held ? "mine" : holder ? "staff" : asks ? "help" : "";
     const text = held ? s("youHave") : holder ? s("heldBy", { name: holder.name }) : asks ? s("asksForHelp") : s("aiHas");
     return html`<div class="owner ${kind}">
-      <span class="who" role="status">${text}</span>
+      <span class="who" role="status">${text} ${kind === "" ? html`<span class="aside">${s("watching")}</span>` : nothing}</span>
       ${since ? html`<span class="clock">${lasting(since)}</span>` : nothing} ${conversation.deleted ? nothing : this.renderActions()}
     </div>`;
   }

@@ -162,10 +162,10 @@ export class Rail extends LitElement {
           gap: 0;
         }
         .to {
-          flex: 1;
+          flex: 1 1 auto;
           min-width: 0;
           padding: 0.4rem 0 0.3rem;
-          font-size: 0.62rem;
+          font-size: 0.6rem;
         }
         .label {
           max-width: 100%;
@@ -173,7 +173,7 @@ export class Rail extends LitElement {
           text-overflow: ellipsis;
         }
         .person {
-          flex: 0 0 3rem;
+          flex: 0 0 2.4rem;
         }
         [popover] {
           inset: auto 0.5rem 4.2rem auto;

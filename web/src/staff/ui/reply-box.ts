@@ -67,10 +67,9 @@ export class ReplyBox extends LitElement {
       }
       .closed {
         display: flex;
-        flex-wrap: wrap;
         align-items: center;
         justify-content: space-between;
-        gap: 0.5rem 1rem;
+        gap: 0.5rem;
         min-height: 3.4rem;
         margin-bottom: 1.5rem;
         padding: 0.45rem 0.5rem 0.45rem 1rem;
@@ -81,6 +80,7 @@ export class ReplyBox extends LitElement {
         color: var(--chatbox-ink-soft);
       }
       .closed .button {
+        flex: none;
         border-radius: 14px;
       }
     `,
