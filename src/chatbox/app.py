@@ -315,6 +315,15 @@ def create_app(config: Config) -> App:
 
 def open_parts(config: Config) -> Parts:
     """What the configuration names, not yet opened. Raises ``ConfigError``."""
+    return Parts(
+        open_storage(config),
+        *open_backplane(config.redis_url, config.keyring, *shared_counts(config)),
+        {settings.id: open_provider(settings) for settings in config.providers},
+    )
+
+
+def shared_counts(config: Config) -> tuple[dict[str, Window], dict[str, Pool]]:
+    """The windows and the pools that all replicas share."""
     windows = {
         FRAMES: Window(config.rate_limit, 60.0),
         ADMIN_REQUESTS: Window(config.admin_rate_limit, config.admin_rate_window),
@@ -326,11 +335,7 @@ def open_parts(config: Config) -> Parts:
         ANSWERS: Pool(),
         **POOLS,
     }
-    return Parts(
-        open_storage(config),
-        *open_backplane(config.redis_url, config.keyring, windows, pools),
-        {settings.id: open_provider(settings) for settings in config.providers},
-    )
+    return windows, pools
 
 
 def _authenticator(config: Config) -> Authenticator:
