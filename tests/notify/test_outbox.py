@@ -7,7 +7,7 @@ import pytest
 from chatbox.errors import StorageBusy
 from chatbox.notify import claims
 from chatbox.notify.claims import MOST_TRIES, backoff
-from chatbox.notify.outbox import KEPT, list_dead, retry
+from chatbox.notify.outbox import KEPT, retry
 from chatbox.storage.encrypted import EncryptedStorage
 from chatbox.storage.memory import MemoryStorage
 from chatbox.storage.records import Records
@@ -129,7 +129,7 @@ async def test_what_is_refused_for_good_is_dead_and_kept_with_the_reason(clock):
         here.phone.fail = [gone()]
         await here.alerts.raise_(crash(1))
         await here.settled("crashed:1", state="dead")
-        [dead] = await list_dead(here.records)
+        [dead] = await here.records.find("alert", key="dead")
         assert dead.data["event"] == "crashed"
         assert dead.data["attempts"] == 1
         assert dead.data["at"] == NOON
@@ -162,7 +162,7 @@ async def test_an_alert_is_given_up_after_so_many_tries(clock):
                 await asyncio.sleep(0.002)
                 clock.passes(600)
         assert here.phone.tries == MOST_TRIES
-        [dead] = await list_dead(here.records)
+        [dead] = await here.records.find("alert", key="dead")
         assert "given up after 20 tries" in dead.data["refused"]["sms"]["+4915112345678"]
 
 

@@ -272,11 +272,6 @@ class Outbox:
                 await self._records.remove(KIND, record.id)
 
 
-async def list_dead(records: Records, *, before: tuple[int, str] | None = None, limit: int = 100) -> list[Record]:
-    """Alerts that could not be delivered to everyone, the newest first."""
-    return await records.find(KIND, key=DEAD, before=before, limit=limit)
-
-
 async def retry(records: Records, alert_id: str) -> bool:
     """Try a dead alert again at the addresses that refused it; false when it is not among the dead."""
     record = await records.get(KIND, alert_id)

@@ -38,6 +38,8 @@ def subject_of(alert: Alert) -> str:
     """What happened, in one line."""
     if alert.event is Event.DATABASE_FAILING and "Until" in alert.facts:
         return "The database failed, and works again"
+    if alert.event is Event.DIGEST and alert.count == 1:
+        return "1 alert was held back"
     who = plain(alert.user_name) or plain(alert.user_id) or "Somebody"
     model = plain(alert.facts.get("Model", ""))
     return SUBJECTS[alert.event].format(who=who, model=model, count=alert.count)
