@@ -86,7 +86,7 @@ class Desk:
             case Join() | Leave() | Transfer() | Say() | Note():
                 to = command.to if isinstance(command, Transfer) else ""
                 async with self._audit.doing(who, ACTIONS[type(command)], session_id=command.session_id, user_id=to):
-                    await self._act(who, await watching.listener(command.session_id, command.message_id), command)
+                    await self._act(who, await watching.listener(command.session_id), command)
             case ListSessions():
                 await self._list(outbox, command)
             case AskFigures():
@@ -119,7 +119,7 @@ class Desk:
         """Typing shows while one has the session; else it is nothing."""
         session = await self._storage.get(command.session_id)
         if session and session.assisting_admin_id == who.user_id:
-            listener = await watching.listener(command.session_id, command.message_id)
+            listener = await watching.listener(command.session_id)
             frame = protocol.typing(command.session_id, who.staff)
             await self._backplane.publish(command.session_id, Signal(str(frame), but=listener.id))
 

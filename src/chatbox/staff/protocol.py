@@ -192,9 +192,10 @@ def staff_status(who: Principal, role: str, staff: Sequence[Staff], waiting: Wai
 
 
 def watch_status(
-    message_id: str, session: Session, view: View, replay: Replay, excerpt: Excerpt | None, reason: str | None
+    message_id: str | None, session: Session, view: View, replay: Replay, excerpt: Excerpt | None, reason: str | None
 ) -> Frame:
-    """The answer to ``watch``. ``reason`` is why it does not go on where the client was."""
+    """The answer to ``watch``, or the beginning of watching where one acts. ``reason`` is why it does not go on where
+    the client was."""
     metadata = {"resumed": "true" if excerpt is None and replay.resumed else "false"}
     return encode(
         _StaffFrame(

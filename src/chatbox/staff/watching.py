@@ -98,11 +98,11 @@ class Watching:
                 return
         await self._from_messages(session, command.message_id, reason)
 
-    async def listener(self, session_id: str, message_id: str) -> Watcher:
+    async def listener(self, session_id: str) -> Watcher:
         """Where one acts in a session: watched from now on, if it was not."""
         if watcher := self._watchers.get(session_id):
             return watcher
-        return await self._attach(await self._session(session_id), message_id, None, None)
+        return await self._attach(await self._session(session_id), None, None, None)
 
     def unwatch(self, session_id: str) -> None:
         """Show a session no more; of one that is not shown: nothing."""
@@ -134,7 +134,12 @@ class Watching:
         raise Unavailable("The conversation moves too fast to be shown now. Try again.", retry_after=1000)
 
     async def _attach(
-        self, session: Session, message_id: str, at: Position | None, page: Page | None, reason: str | None = None
+        self,
+        session: Session,
+        message_id: str | None,
+        at: Position | None,
+        page: Page | None,
+        reason: str | None = None,
     ) -> Watcher:
         if len(self._watchers) >= MAX_WATCHED:
             raise TooMany(f"You watch {MAX_WATCHED} conversations already. Close one.")
