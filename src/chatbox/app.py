@@ -61,6 +61,10 @@ log = structlog.get_logger(component="app")
 LOOPBACK_ORIGINS = ("http://localhost:*", "http://127.0.0.1:*")
 
 
+CLOSING, CLOSING_EACH = 2.0, 0.02
+"""Seconds of a drain that are kept for closing sockets, and for each of them: on a busy machine it takes that long."""
+
+
 class Parts(NamedTuple):
     """What the service stands on."""
 
@@ -123,8 +127,9 @@ class App:
         """Take no new sockets, let answers finish, give clients ``window`` s to go elsewhere, close all sockets; done
         within ``seconds``."""
         deadline = time.monotonic() + seconds
+        closing = min(seconds / 4, CLOSING + CLOSING_EACH * len(self.connections))
         self.connections.warn(window)
-        await asyncio.gather(asyncio.sleep(window), self.replies.drain(deadline - min(2.0, seconds / 4)))
+        await asyncio.gather(asyncio.sleep(window), self.replies.drain(deadline - closing))
         await self.connections.close_all(deadline)
 
     @asynccontextmanager
