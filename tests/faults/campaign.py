@@ -16,7 +16,6 @@ from tests.faults.mutants import MUTANTS
 from tests.faults.nemesis import can_cluster, can_mount, can_trace
 from tests.faults.steps import INTERRUPTED, SHORT, Amounts, Run
 
-
 TRIES = 4
 
 

@@ -44,7 +44,7 @@ PLANTED = """
 ## Planted defects
 
 A campaign that finds nothing proves something only if it would find something. Servers with one defect each went
-through the short form of a step; the checks have to find it.
+through the short form of a step, four times at most; the checks have to find it.
 
 | Defect | Found |
 | --- | --- |"""
