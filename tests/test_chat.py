@@ -397,6 +397,24 @@ async def test_staff_who_come_while_help_is_asked_for_are_not_asked_for_again():
         assert (session.help_state, session.assisting_admin_id, session.last_index) == (Help.NONE, "bea", 1)
 
 
+async def test_two_tabs_that_ask_for_help_at_once_wait_since_the_first_one():
+    store = Late(MemoryStorage())
+    async with world(store) as here:
+        ear, other = await here.enter(), await here.enter()
+        waits = []
+
+        async def ask():
+            await asyncio.sleep(0.01)  # the other one has a time of its own
+            await here.do(other, AskHelp(message_id="h1"))
+            waits.append(await store.get(ear.session_id))
+
+        store.first = ask
+        await here.do(ear, AskHelp(message_id="h2"))
+        session = await store.get(ear.session_id)
+        assert (session.last_index, session.help_state) == (2, Help.ASKED)
+        assert session.help_since == waits[0].help_since
+
+
 async def test_nothing_to_stop_is_acknowledged_and_not_stored(here):
     ear = await here.enter()
     message_id = await here.stop(ear)

@@ -186,8 +186,8 @@ test("what is known of a call for help ends with it", () => {
   const [chat, socket] = open();
   const help = (metadata: Metadata): Session => session.say("notification", { event: "help_state", ...metadata });
   help({ state: "asked" });
-  help({ state: "asked", open: "false", opens_at: "2026-11-23T09:00:00Z" });
   help({ state: "told", at: AT });
+  help({ state: "told", open: "false", opens_at: "2026-11-23T09:00:00Z" });
   session.greet(socket, 0);
   for (const entry of session.entries) socket.say(entry);
   expect(waitingCall(chat.log.messages)).toEqual({ toldAt: AT, closed: true, opensAt: "2026-11-23T09:00:00Z" });

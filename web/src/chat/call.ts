@@ -15,7 +15,7 @@ const OVER = new Set(["admin_join", "admin_leave"]);
 /** The newest news of each kind since the call began. */
 export function waitingCall(messages: readonly Message[]): Call {
   const news = sinceLastEnd(messages).map(({ metadata }) => metadata);
-  const told = news.findLast(({ state }) => state === "told");
+  const told = news.findLast(({ state, at }) => state === "told" && at !== undefined);
   const hours = news.findLast(({ open }) => open !== undefined);
   return { toldAt: told?.at ?? null, closed: hours?.open === "false", opensAt: hours?.opens_at ?? null };
 }

@@ -42,9 +42,10 @@ function leaveText(name: string, reason: string | undefined): string {
 }
 
 function helpText({ state, at, open, opens_at: opensAt, email }: Record<string, string>): string {
-  if (state === "told") return at ? t("eventHelpTold", { when: when(at) }) : t("eventHelpToldSometime");
   if (state === "none") return t("eventHelpNone");
-  if (state !== "asked") return "";
+  if (state !== "asked" && state !== "told") return "";
+  if (at) return t("eventHelpTold", { when: when(at) });
   if (open === "false") return opensAt ? t("helpClosedUntil", { when: when(opensAt) }) : t("helpClosed");
+  if (state === "told") return t("eventHelpToldSometime");
   return email ? t("eventHelpEmail", { email }) : t("eventHelpAsked");
 }

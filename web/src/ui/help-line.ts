@@ -67,7 +67,7 @@ export class HelpLine extends LitElement {
         color: var(--chatbox-bad);
       }
       input {
-        flex: 1;
+        flex: 1 1 13rem;
         min-width: 0;
         height: 2.5rem;
         padding: 0 0.8rem;
