@@ -60,6 +60,16 @@ def test_the_words_of_staff_are_the_assistants_under_their_name() -> None:
     assert turns(user("Help!"), staff, user("Thanks"))[1] == ("assistant", "Kim: I am on it.")
 
 
+def test_what_staff_said_before_the_user_said_anything_is_not_forgotten() -> None:
+    staff = entry(Kind.USER_MESSAGE, Sender.ADMIN, "Your code is 42.", metadata={"admin_name": "Kim"})
+    assert turns(staff, user("What is my code?"), system="Be kind.") == [
+        ("system", "Be kind."),
+        ("user", "[…]"),
+        ("assistant", "Kim: Your code is 42."),
+        ("user", "What is my code?"),
+    ]
+
+
 def test_what_the_system_says_and_who_comes_and_goes_is_not_for_the_model() -> None:
     others = [
         entry(Kind.NOTIFICATION, Sender.SYSTEM, "renamed"),

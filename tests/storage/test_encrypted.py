@@ -187,6 +187,21 @@ async def test_a_store_written_without_encryption_is_not_taken_for_an_encrypted_
         await EncryptedStorage(cells, ring("new"))._check_keys()
 
 
+async def test_two_processes_begin_with_an_empty_store_at_once() -> None:
+    class Slow(MemoryStorage):
+        """While one looks for key checks, the other one begins."""
+
+        async def key_checks(self) -> dict[str, str]:
+            found = await super().key_checks()
+            if not self._logs:
+                await filled(EncryptedStorage(shared, ring("new")))
+                await shared.replace_key_checks(EncryptedStorage(shared, ring("new"))._seals.key_check())
+            return found
+
+    shared = Slow()
+    await EncryptedStorage(shared, ring("new"))._check_keys()
+
+
 async def test_a_value_may_be_empty(cells: CellStorage) -> None:
     storage = EncryptedStorage(cells, ring("new"))
     await storage.create(new := session())

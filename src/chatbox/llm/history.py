@@ -20,6 +20,9 @@ WORST = 3
 
 GAP = "\n[…]\n"
 
+SILENT = Turn("user", "[…]")
+"""Where staff spoke first: models want the user to begin."""
+
 
 def build_prompt(
     entries: Sequence[Entry], system_prompt: str, context_tokens: int, max_tokens: int
@@ -28,7 +31,8 @@ def build_prompt(
 
     Consecutive messages of one side are one turn. An answer stands where it began, so that a message written meanwhile
     comes after it. Staff speak as the assistant, under their name; files go by their name. The last turn is the user's:
-    what follows it (the answer that is to be given again) is left out. Without a word of the user there are no turns.
+    what follows it (the answer that is to be given again) is left out. Where staff spoke first, ``SILENT`` comes before.
+    Without a word of the user there are no turns.
     ``max_tokens`` of the context are kept for the answer.
     """
     said = joined(turn for entry in by_beginning(entries) for turn in spoken(entry))
@@ -36,6 +40,8 @@ def build_prompt(
         said.pop()
     if not said:
         return ()
+    if said[0].role == "assistant":
+        said.insert(0, SILENT)
     system = [Turn("system", system_prompt)] if system_prompt.strip() else []
     return trim([*system, *said], max(context_tokens - max_tokens, context_tokens // MIN_SHARE))
 

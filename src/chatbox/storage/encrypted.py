@@ -95,7 +95,9 @@ class EncryptedStorage(Storage):
     async def _check_keys(self) -> None:
         checks = await self._inner.key_checks()
         if not checks and await self._holds_something():
-            raise StorageCorrupt("the store holds conversations or records that were written without encryption")
+            checks = await self._inner.key_checks()  # another process may have begun with this store meanwhile
+            if not checks:
+                raise StorageCorrupt("the store holds conversations or records that were written without encryption")
         for key_id, key_check in checks.items():
             self._seals.verify(key_id, key_check)
         if self._seals.keyring.current not in checks:
