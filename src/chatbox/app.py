@@ -21,6 +21,7 @@ from chatbox.api import ops, pages, sessions, shares, staff
 from chatbox.api.guard import ADMIN_REQUESTS, Guard
 from chatbox.api.middleware import LOOPBACK_HOSTS, Surroundings, answer_errors
 from chatbox.api.models import PROBLEMS
+from chatbox.assist import Assist
 from chatbox.audit import Audit
 from chatbox.auth import Authenticator, Origins
 from chatbox.backplane import open_backplane
@@ -109,10 +110,10 @@ class App:
         commits = Commits(self.storage, self.backplane, self.hub)
         self.chat = self._build_chat(commits)
         self.takeovers = Takeovers(self.storage, commits, self.replies, self.metrics)
-        self.alerting = self._build_alerts(commits)
         self.conversations = Conversations(self.storage)
         self.audit = Audit(self.storage.records)
         self.office = self._build_staff()
+        self.alerting = self._build_alerts(commits)
         self.health = Health(self.storage, self.backplane, self.providers, self.connections)
         self.housekeeping = Housekeeping(self.storage, self.hub, self.sessions, self.replies, _periods(config))
         self.metrics.active_sessions_total.set_function(lambda: self.hub.active)
@@ -214,7 +215,8 @@ class App:
 
     def _build_alerts(self, commits: Commits) -> Alerting:
         channels = open_channels(self.config)
-        alerting = Alerting(self.storage, commits, channels, self.metrics, self.connections, self.config)
+        presence = self.office.presence
+        alerting = Alerting(self.storage, commits, channels, self.metrics, self.connections, presence, self.config)
         self.storage.follow(alerting.heard)
         return alerting
 
@@ -227,6 +229,7 @@ class App:
             self.conversations,
             self.takeovers,
             self.audit,
+            Assist(self.storage, self.providers, self.metrics),
             self.tasks,
             away=self.config.staff_away_timeout,
         )

@@ -457,3 +457,27 @@ async def test_who_calls_routes_or_comes_back_is_not_away(tmp_path):
         await live.app.office.presence.call(who)
         await asyncio.sleep(1.0)
         assert (await live.app.storage.get(session_id)).assisting_admin_id == "bea"
+
+
+# -- the model as an assistant -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("wish", "answer"), [("suggest", "suggestion"), ("summarise", "summary")])
+async def test_the_model_writes_for_staff_and_the_user_hears_nothing_of_it(live, wish, answer):
+    async with live.socket() as ann, desk(live) as bea:
+        session_id = await asked(ann)
+        before = await live.app.storage.get(session_id)
+        await bea.say(wish, session_id=session_id, message_id="w")
+        await bea.hear(lambda frame: frame["type"] == answer and frame["metadata"]["done"] == "true")
+        written = [frame for frame in bea.frames if frame["type"] == answer]
+        assert {(frame["session_id"], frame["message_id"]) for frame in written} == {(session_id, "w")}
+        assert "Hello" in "".join([frame["content"] for frame in written])
+        assert await live.app.storage.get(session_id) == before
+
+
+async def test_what_the_model_can_not_write_is_said(live):
+    async with desk(live) as bea:
+        told = await bea.ask("suggest", session_id="nothing")
+        assert (told["type"], told["error"]["code"]) == ("error", "NOT_FOUND")
+        told = await bea.ask("summarise")
+        assert told["error"]["code"] == "MISSING_FIELD"

@@ -84,16 +84,17 @@ class Board:
 
     async def enter(self, desk: OpenSocket) -> None:
         """Send a staff socket its first frame, then all news. Raises ``StorageError``."""
-        await self._presence.arrive(desk.principal, desk.id)
-        await self._backplane.publish(COLLEAGUES, Signal(""))
-        await self._look()
+        who = desk.principal
+        await self._presence.arrive(who, desk.id)
         async with self._lock:
             if not self._desks:
                 await self._begin()
-        who = desk.principal
+        self._show(await self._presence.online())
         role = min(who.roles & STAFF_ROLES)
         desk.send(protocol.staff_status(who, role, self._staff, self.waiting))
         self._desks[desk.id] = desk
+        self._news.want(True)  # what was kept is told now that someone hears it
+        await self._backplane.publish(COLLEAGUES, Signal(""))
 
     async def leave(self, desk: OpenSocket, who: Principal) -> None:
         """The socket is gone; ``who`` as it entered."""
@@ -128,6 +129,9 @@ class Board:
     async def _look(self) -> None:
         staff = await self._presence.online()
         self._news.want(bool(staff))
+        self._show(staff)
+
+    def _show(self, staff: list[Staff]) -> None:
         if staff != self._staff:
             self._staff = staff
             self._all(protocol.staff_update(staff))

@@ -6,12 +6,14 @@ conversation.
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import assert_never
 
+from chatbox.assist import Assist
 from chatbox.audit import Audit
 from chatbox.backplane.base import Backplane, Signal
 from chatbox.conversations import Conversations
-from chatbox.errors import Conflict
+from chatbox.errors import Conflict, NotFound
 from chatbox.hub import Hub
 from chatbox.outbox import Outbox
 from chatbox.protocol import Authenticate, Ping, pong
@@ -23,6 +25,7 @@ from chatbox.staff.presence import Presence
 from chatbox.staff.protocol import (
     Act,
     AskFigures,
+    Assistance,
     History,
     Join,
     Leave,
@@ -30,6 +33,8 @@ from chatbox.staff.protocol import (
     Note,
     Say,
     StaffCommand,
+    Suggest,
+    Summarise,
     Transfer,
     Typing,
     Unwatch,
@@ -42,6 +47,8 @@ from chatbox.takeovers import Takeovers
 
 ACTIONS: dict[type[Act], str] = {Join: "takeover", Leave: "release", Transfer: "transfer", Say: "message", Note: "note"}
 """Names in the audit log, the same as by HTTP."""
+
+ASSISTANCE: dict[type[Assistance], str] = {Suggest: "suggestion", Summarise: "summary"}
 
 
 class Desk:
@@ -57,6 +64,7 @@ class Desk:
         presence: Presence,
         views: Views,
         audit: Audit,
+        assist: Assist,
     ) -> None:
         self._storage = storage
         self._backplane = backplane
@@ -66,6 +74,7 @@ class Desk:
         self._presence = presence
         self._views = views
         self._audit = audit
+        self._assist = assist
 
     def watching(self, outbox: Outbox) -> Watching:
         """The watched sessions of a new socket: none yet."""
@@ -91,6 +100,9 @@ class Desk:
                 await self._list(outbox, command)
             case AskFigures():
                 await self._figures(outbox, command)
+            case Suggest() | Summarise():
+                async with self._audit.doing(who, ASSISTANCE[type(command)], session_id=command.session_id):
+                    await self._help(outbox, command)
             case Ping():
                 outbox.put(pong(command.message_id), "")
             case Authenticate():
@@ -122,6 +134,17 @@ class Desk:
             listener = await watching.listener(command.session_id)
             frame = protocol.typing(command.session_id, who.staff)
             await self._backplane.publish(command.session_id, Signal(str(frame), but=listener.id))
+
+    async def _help(self, outbox: Outbox, command: Assistance) -> None:
+        """Let the model write for who asks."""
+        session = await self._storage.get(command.session_id)
+        if session is None:
+            raise NotFound("The conversation does not exist.")
+        ask = self._assist.suggestion if isinstance(command, Suggest) else self._assist.summary
+        async with aclosing(ask(session)) as pieces:
+            async for text in pieces:
+                outbox.put(protocol.assistance(command, text), "")
+        outbox.put(protocol.assistance(command, "", done=True), "")
 
     async def _list(self, outbox: Outbox, command: ListSessions) -> None:
         query = asked(ListParameters, command.parameters).query()

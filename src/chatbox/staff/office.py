@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from chatbox.access import Gate
+from chatbox.assist import Assist
 from chatbox.audit import Audit
 from chatbox.auth import Origins
 from chatbox.backplane.base import Backplane, Pool, Quotas
@@ -35,6 +36,7 @@ class Office:
         conversations: Conversations,
         takeovers: Takeovers,
         audit: Audit,
+        assist: Assist,
         tasks: Tasks,
         *,
         away: float,
@@ -45,7 +47,7 @@ class Office:
         self.news = News(storage, backplane, views)
         storage.follow(self.news.take)
         self.board = Board(storage, backplane, hub, self.presence, views, self.news, tasks)
-        self.desk = Desk(storage, backplane, hub, conversations, takeovers, self.presence, views, audit)
+        self.desk = Desk(storage, backplane, hub, conversations, takeovers, self.presence, views, audit, assist)
         self._away = Away(storage, backplane, self.presence, takeovers, away)
 
     def socket(

@@ -72,10 +72,21 @@ class AskFigures(Command, frozen=True):
     parameters: dict[str, str]
 
 
+class Suggest(Command, frozen=True):
+    """A reply that the model would give."""
+
+
+class Summarise(Command, frozen=True):
+    pass
+
+
+Assistance = Suggest | Summarise
+"""What the model is asked for. Nothing of it is stored."""
+
 Act = Join | Leave | Transfer | Say | Note
 """What is stored, acknowledged and idempotent by ``message_id``."""
 
-InSession = Watch | Unwatch | History | Typing | Act
+InSession = Watch | Unwatch | History | Typing | Assistance | Act
 """What is about one conversation."""
 
 StaffCommand = InSession | ListSessions | AskFigures | Ping | Authenticate
@@ -122,6 +133,10 @@ def _in_session(given: StaffFields, message_id: str) -> InSession:
             command = History(message_id=message_id, session_id=session_id, before=given.before)
         case "typing_indicator":
             command = Typing(message_id=message_id, session_id=session_id)
+        case "suggest":
+            command = Suggest(message_id=message_id, session_id=session_id)
+        case "summarise":
+            command = Summarise(message_id=message_id, session_id=session_id)
         case _:
             command = _act(given, message_id)
     required("session_id", session_id)
@@ -220,6 +235,19 @@ def history(session_id: str, message_id: str, excerpt: Excerpt) -> Frame:
             message_id=message_id,
             messages=excerpt.messages,
             before=excerpt.before,
+        )
+    )
+
+
+def assistance(command: Assistance, text: str, *, done: bool = False) -> Frame:
+    """A piece of what the model writes for staff; the last one is empty and ``done``."""
+    return encode(
+        _StaffFrame(
+            type="suggestion" if isinstance(command, Suggest) else "summary",
+            session_id=command.session_id,
+            message_id=command.message_id,
+            content=text,
+            metadata={"done": "true" if done else "false"},
         )
     )
 

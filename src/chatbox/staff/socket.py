@@ -20,12 +20,14 @@ from chatbox.sockets import OTHER_FRAMES, Accepted, Endpoint, Handshake, OpenSoc
 from chatbox.staff import protocol
 from chatbox.staff.board import Board
 from chatbox.staff.desk import Desk
-from chatbox.staff.protocol import AskFigures, History, ListSessions, StaffCommand, Watch
+from chatbox.staff.protocol import AskFigures, History, ListSessions, StaffCommand, Suggest, Summarise, Watch
 from chatbox.tasks import Tasks
 
 LONG = (Watch, History, ListSessions, AskFigures)
 """What is answered with much."""
 FRAMES = "staff_frames"
+MAX_ASSISTANCE = 3
+"""What the model may write for one socket at once."""
 MAX_PENDING = 400
 """Frames of one socket that are being carried out or wait for that."""
 
@@ -33,7 +35,7 @@ MAX_PENDING = 400
 class StaffConnection(OpenSocket):
     """An accepted staff socket. ``who`` is who opened it; ``principal`` is who speaks now, with the present roles."""
 
-    __slots__ = ("_greeted", "long", "pending", "turns", "watching", "who")
+    __slots__ = ("_greeted", "assistance", "long", "pending", "turns", "watching", "who")
 
     def __init__(self, accepted: Accepted, gate: Gate, desk: Desk, tasks: Tasks) -> None:
         super().__init__(accepted, gate, tasks)
@@ -41,6 +43,7 @@ class StaffConnection(OpenSocket):
         self.who = accepted.principal
         self.watching = desk.watching(self.outbox)
         self.turns: dict[str, asyncio.Task[None]] = {}
+        self.assistance: set[asyncio.Task[None]] = set()
         self.pending = 0
         self.long = asyncio.Lock()
         self._greeted = False
@@ -90,6 +93,8 @@ class StaffSocket(Endpoint[StaffConnection, StaffCommand]):
 
     async def _leave(self, opened: StaffConnection) -> None:
         opened.watching.close()
+        for task in opened.assistance:
+            task.cancel()
         self._metrics.admin_messages_dropped_total.inc(opened.outbox.dropped)
         await self._board.leave(opened, opened.who)
 
@@ -107,12 +112,24 @@ class StaffSocket(Endpoint[StaffConnection, StaffCommand]):
         if isinstance(command, Ping):
             await self._desk.handle(opened.principal, opened.watching, opened.outbox, command)
             return
+        if isinstance(command, Suggest | Summarise):
+            self._assist(opened, command)
+            return
         if opened.pending >= MAX_PENDING:
             raise TooMany("Too much is waiting to be done. Send it again later.", retry_after=1000)
         opened.pending += 1
         before = opened.turns.get(command.session_id)
         turn = self._tasks.start(self._in_turn(opened, command, before), "staff command")
         opened.turns[command.session_id] = turn
+
+    def _assist(self, opened: StaffConnection, command: Suggest | Summarise) -> None:
+        """Let the model write beside all else: it may take a while."""
+        if len(opened.assistance) >= MAX_ASSISTANCE:
+            raise TooMany("The assistant is writing already. Wait for it to finish.", retry_after=2000)
+        work = self._attempt(opened, command, self._do(opened, command))
+        task = self._tasks.start(work, "assistance")
+        opened.assistance.add(task)
+        task.add_done_callback(opened.assistance.discard)
 
     async def _in_turn(self, opened: StaffConnection, command: StaffCommand, before: asyncio.Task[None] | None) -> None:
         try:
