@@ -138,10 +138,16 @@ def conditions(query: StaffQuery) -> Document:
 
 
 async def plan_of(db: Database, query: StaffQuery) -> Plan:
-    """The page of a query: by the index of its order, unless few sessions match, which are then sorted."""
+    """The page of a query: by the index of its order, unless few sessions match, which are then sorted.
+
+    The index that is named already has equal values by id, and not every server that speaks MongoDB's protocol sees
+    that it need not sort when it is asked for that too.
+    """
     (column, index), way = ORDERS[query.sort_by], -1 if query.descending else 1
     wanted = conditions(query) | {"last_index": {"$gt": 0}}
-    return Plan(wanted, [(column, way), ("_id", way)], await _selective(db, query) or index)
+    if hint := await _selective(db, query):
+        return Plan(wanted, [(column, way), ("_id", way)], hint)
+    return Plan(wanted, [(column, way)], index)
 
 
 async def _selective(db: Database, query: StaffQuery) -> str | None:
