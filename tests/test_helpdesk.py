@@ -35,9 +35,13 @@ class Desk:
         self.storage = here.storage
         self.desk = Helpdesk(here.storage, commits, Hours(opening))
         self.office = Office(here.storage, desk=self.desk)
-        self.calls = Calls(here.storage, self.desk, self.office.alerts, escalation=ESCALATION)
+        self.online = []
+        self.calls = Calls(here.storage, self.desk, self.office.alerts, self._online, escalation=ESCALATION)
         if isinstance(here.storage, TellingStorage):
             here.storage.follow(self.calls.heard)
+
+    async def _online(self):
+        return self.online
 
     @asynccontextmanager
     async def open(self):
@@ -93,6 +97,18 @@ async def test_nobody_is_said_to_be_told_while_nothing_can_be_delivered(clock):
         await desk.office.until(lambda: desk.office.box.tries and desk.office.phone.tries)
         await asyncio.sleep(0.05)
         assert await desk.states(ear.session_id) == ["asked"]
+
+
+async def test_who_has_the_dashboard_open_has_been_told(clock):
+    async with helpdesk() as desk:
+        ear = await desk.here.enter()
+        await desk.here.do(ear, AskHelp(message_id="h"))
+        await desk.calls.look()
+        assert await desk.states(ear.session_id) == ["asked"]
+        desk.online = [BEA.staff]
+        await desk.calls.look()
+        assert await desk.states(ear.session_id) == ["asked", "told"]
+        assert (await heard(ear, "at"))["at"] == rfc3339(clock.at)
 
 
 async def test_a_call_that_was_stored_before_the_process_died_is_found_by_the_next(clock, tmp_path):

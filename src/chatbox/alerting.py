@@ -16,6 +16,7 @@ from chatbox.monitors import DatabaseMonitor, ModelMonitor, TrafficMonitor
 from chatbox.notify.alerts import Alerts
 from chatbox.notify.outbox import Channels, Outbox
 from chatbox.settings import Settings
+from chatbox.staff.presence import Presence
 from chatbox.storage.base import Storage
 from chatbox.tasks import Tasks
 
@@ -30,6 +31,7 @@ class Alerting:
         channels: Channels,
         metrics: Metrics,
         connections: Connections,
+        presence: Presence,
         settings: Settings,
     ) -> None:
         self._channels = channels
@@ -37,7 +39,7 @@ class Alerting:
         desk = Helpdesk(storage, commits, Hours(settings.opening_hours, zone))
         outbox = Outbox(storage.records, channels, metrics, settings.admin_panel_url)
         self._alerts = Alerts(storage.records, outbox, desk, Hours(settings.quiet_hours, zone))
-        self._calls = Calls(storage, desk, self._alerts, escalation=settings.help_escalation)
+        self._calls = Calls(storage, desk, self._alerts, presence.online, escalation=settings.help_escalation)
         self._models = ModelMonitor(self._alerts)
         self._database = DatabaseMonitor(storage, self._alerts, connections.__len__)
         self._traffic = TrafficMonitor(metrics, self._alerts, connections.__len__)

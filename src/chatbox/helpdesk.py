@@ -5,14 +5,15 @@
 
 The log is the source: whoever asked and has not been seen to is found in the store, by every replica and after every
 restart, and the alert about it has an id that follows from the request. So a process that dies in between changes
-nothing. ``told`` gets into the log when an alert was delivered to somebody, not when it was sent off.
+nothing. ``told`` gets into the log when an alert was delivered to somebody, not when it was sent off, or when somebody
+has the dashboard open, which shows who waits.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -25,7 +26,7 @@ from chatbox.hours import Hours
 from chatbox.notify.alerts import Alerts, Desk
 from chatbox.notify.base import Alert, Event
 from chatbox.protocol import rfc3339
-from chatbox.session import MAX_MESSAGE_ID, Change, Help, Kind, Session, now_ms
+from chatbox.session import MAX_MESSAGE_ID, Change, Help, Kind, Session, Staff, now_ms
 from chatbox.storage.base import AI, Appended, SessionQuery, Storage
 
 log = structlog.get_logger(component="helpdesk")
@@ -85,12 +86,22 @@ class Helpdesk(Desk):
 
 
 class Calls:
-    """Turns calls for help into alerts. After ``escalation`` s, counted from when somebody is there, the second one."""
+    """Turns calls for help into alerts. After ``escalation`` s, counted from when somebody is there, the second one.
+    ``online`` says who has the dashboard open."""
 
-    def __init__(self, storage: Storage, desk: Helpdesk, alerts: Alerts, *, escalation: float) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        desk: Helpdesk,
+        alerts: Alerts,
+        online: Callable[[], Awaitable[Sequence[Staff]]],
+        *,
+        escalation: float,
+    ) -> None:
         self._storage = storage
         self._desk = desk
         self._alerts = alerts
+        self._online = online
         self._escalation = round(escalation * 1000)
         self._seen: set[tuple[str, int]] = set()
         self._last: dict[str, float] = {}
@@ -116,10 +127,13 @@ class Calls:
     async def look(self) -> None:
         """Raise the alerts of all who wait."""
         waiting: set[tuple[str, int]] = set()
+        seen_by_staff = bool(await self._online())
         async for session in self._waiting():
             call = session.id, session.help_since or 0
             if call not in self._seen:
                 await self._call(session, call[1])
+            if seen_by_staff and session.help_state is Help.ASKED:
+                await self._desk.told(*call, now_ms())
             waiting.add(call)
         self._seen = waiting
         self._forget()

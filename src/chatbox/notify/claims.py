@@ -12,7 +12,7 @@ import msgspec
 
 from chatbox.errors import StorageBusy, StorageError
 from chatbox.notify.base import Alert, NotDelivered
-from chatbox.session import now_ms
+from chatbox.session import new_id, now_ms
 from chatbox.storage.records import Record, Records
 
 KIND = "alert"
@@ -34,6 +34,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     ``waiting`` are the addresses by channel that are still to be reached, None: not admitted yet; ``refused`` says by
     address why it never will be. ``reached`` is when the first person was, ``told`` whether that has been passed on.
     ``pause`` is how long (s) the other side asked to be left alone, ``wait`` for how long (ms) ``due`` was set.
+    ``by`` names the claim that wrote this, so that no other one takes it for its own.
     """
 
     channels: list[str] | None = None
@@ -45,6 +46,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     told: bool = False
     pause: float = 0.0
     wait: int = 0
+    by: str = ""
 
 
 class Lost(Exception):
@@ -59,6 +61,7 @@ class Claim:
         self.record = record
         self.alert = alert_of(record)
         self.progress = msgspec.convert(record.data, Progress)
+        self._id = new_id()
         self._writing = asyncio.Lock()
         self._done = False
 
@@ -100,7 +103,7 @@ class Claim:
 
     async def _replace(self, key: str, due: int | None) -> None:
         wait = 0 if due is None else max(0, due - now_ms())
-        progress = msgspec.structs.replace(self.progress, wait=wait)
+        progress = msgspec.structs.replace(self.progress, wait=wait, by=self._id)
         record = msgspec.structs.replace(self.record, key=key, due=due, data=data_of(self.alert, progress))
         if not (await self._stored(record) or await self._stands(record)):
             raise Lost

@@ -91,6 +91,7 @@ class Outbox:
         self._metrics = metrics
         self._panel_url = panel_url
         self._news = asyncio.Event()
+        self._in_hand: set[str] = set()
 
     async def put(self, alert: Alert, *, due: int | None = None, channels: Sequence[str] | None = None) -> bool:
         """Keep an alert until it is delivered; false when it is there already. Raises ``StorageError``."""
@@ -110,6 +111,7 @@ class Outbox:
                 found = await self._due(AT_ONCE - (len(working) - resident))
                 for record in found:
                     if claimed := await self._claim(record):
+                        self._in_hand.add(record.id)
                         working.start(self._handle(claimed, gate), "alert")
                 if not found:
                     await self._wait()
@@ -126,10 +128,11 @@ class Outbox:
         if room <= 0:
             return []
         try:
-            return await self._records.due(KIND, now_ms(), room)
+            found = await self._records.due(KIND, now_ms(), room + len(self._in_hand))
         except StorageError as error:
             log.warning("the outbox can't be read", error=str(error))
             return []
+        return [record for record in found if record.id not in self._in_hand][:room]
 
     async def _claim(self, record: Record) -> Claim | None:
         try:
@@ -147,6 +150,7 @@ class Outbox:
         except StorageError as error:
             log.warning("an alert can't be settled yet", alert=claim.alert.id, error=str(error))
         finally:
+            self._in_hand.discard(claim.alert.id)
             self._news.set()
 
     async def _take_further(self, claim: Claim, gate: Gate) -> None:
