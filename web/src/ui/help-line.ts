@@ -21,10 +21,8 @@ export class HelpLine extends LitElement {
         display: block;
       }
       .line {
-        display: flex;
-        flex-wrap: wrap;
-        align-items: center;
-        gap: 0.4rem 0.65rem;
+        display: grid;
+        gap: 0.3rem;
         margin-bottom: 0.5rem;
         padding: 0.5rem 0.6rem 0.5rem 0.85rem;
         border-radius: var(--chatbox-radius);
@@ -37,13 +35,18 @@ export class HelpLine extends LitElement {
         background: var(--chatbox-tint);
         color: var(--chatbox-accent);
       }
-      .line > svg {
+      .row {
+        display: flex;
+        align-items: center;
+        gap: 0.65rem;
+      }
+      .row svg {
         width: 1.1rem;
         height: 1.1rem;
       }
       .words {
         flex: 1;
-        min-width: 12rem;
+        min-width: 0;
         font-weight: 550;
         overflow-wrap: anywhere;
       }
@@ -54,7 +57,6 @@ export class HelpLine extends LitElement {
       }
       form {
         display: flex;
-        flex: 1 0 100%;
         flex-wrap: wrap;
         align-items: center;
         gap: 0.4rem;
@@ -124,9 +126,12 @@ export class HelpLine extends LitElement {
   protected override render(): TemplateResult {
     const shown = this.waiting ? this.status : this.back ? t("assistantBack") : "";
     return html`<div class=${shown ? `line ${this.waiting ? "" : "back"}` : ""}>
-      ${shown ? icon(this.waiting ? "help" : "check") : nothing}
-      <span class=${shown ? "words" : ""} role="status">${shown}</span>
-      ${this.waiting ? this.renderWithdraw() : nothing} ${this.waiting && this.closed ? this.renderAddress() : nothing}
+      <div class="row">
+        ${shown ? icon(this.waiting ? "help" : "check") : nothing}
+        <span class="words" role="status">${shown}</span>
+        ${this.waiting ? this.renderWithdraw() : nothing}
+      </div>
+      ${this.waiting && this.closed ? this.renderAddress() : nothing}
     </div>`;
   }
 
@@ -146,8 +151,10 @@ export class HelpLine extends LitElement {
   }
 
   private renderLeft(email: string): TemplateResult {
-    return html`<span class="words">${t("helpEmailLeft", { email })}</span>
-      <button class="link" aria-label=${t("helpEmailChangeLong")} @click=${this.change}>${t("helpEmailChange")}</button>`;
+    return html`<div class="row">
+      <span class="words">${t("helpEmailLeft", { email })}</span>
+      <button class="link" aria-label=${t("helpEmailChangeLong")} @click=${this.change}>${t("helpEmailChange")}</button>
+    </div>`;
   }
 
   private renderForm(): TemplateResult {
