@@ -14,11 +14,14 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from chatbox.errors import StorageBusy
 from chatbox.session import Change
 from chatbox.storage.base import CellStorage, Storage
 from chatbox.storage.encrypted import EncryptedStorage
 from chatbox.storage.mongo import MongoSettings, MongoStorage
+from chatbox.storage.records import Record, Records
 from chatbox.storage.rotate import rotate
 from chatbox.storage.sqlite import SqliteStorage
 from tests.storage.values import entry, ring, session, turn
@@ -65,6 +68,21 @@ async def caller(storage: Storage, name: int, pause: float) -> None:
     for number in count():
         await append(storage, f"{os.getpid()}-{name}-{number:06}")
         await asyncio.sleep(pause)
+
+
+async def note(inner: CellStorage) -> None:
+    """Add records and replace each once, from several callers, for ever."""
+    async with EncryptedStorage(inner, ring("new")) as storage:
+        await started(storage)
+        await asyncio.gather(*(noter(storage.records, name) for name in range(CALLERS)))
+
+
+async def noter(records: Records, name: int) -> None:
+    for number in count():
+        new = Record(kind="alert", id=f"{os.getpid()}-{name}-{number}", due=number, data={"text": "Help"})
+        assert await records.add(new)
+        assert await records.replace(replace(new, due=None))
+        tell("acked", new.id)
 
 
 async def few(inner: SqliteStorage) -> None:
@@ -126,7 +144,7 @@ def store(place: str, database: str = "") -> CellStorage:
 
 
 TASKS: dict[str, Callable[[Any], Coroutine[None, None, None]]] = {
-    task.__name__: task for task in (flood, steady, few, unsafe, fill, hold, renew, one)
+    task.__name__: task for task in (flood, steady, note, few, unsafe, fill, hold, renew, one)
 }
 
 if __name__ == "__main__":

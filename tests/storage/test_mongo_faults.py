@@ -556,6 +556,19 @@ async def taken_over(storage: MongoStorage, session_id: str) -> Session:
     return left.session
 
 
+async def test_the_name_of_staff_whom_a_session_does_not_tell_of_yet_does_not_need_its_old_key(
+    faulty: MongoStorage, peer: MongoPeer
+) -> None:
+    storage = EncryptedStorage(faulty, ring("old"))
+    new = await storage.create(session())
+    with peer.failing("update", **NOT_PRIMARY):
+        joined = await storage.append(entry(new.id, kind=Kind.ADMIN_JOIN), Change(joins="bea", admin_name="Bea"))
+    assert await faulty.find(SessionQuery(assisted=True)) == []
+    await rotate(faulty, ring("new", "old"), lambda _: None)
+    assert await EncryptedStorage(faulty, ring("new")).get(new.id) == joined.session
+    assert await faulty._db.messages.count_documents({"change": {"$regex": "v1"}}) == 0
+
+
 @pytest.mark.parametrize("before", ["it is noted down", "its session is told"])
 async def test_a_takeover_whose_end_was_left_half_done_is_noted_down_once_by_who_comes_next(
     peer: MongoPeer, before: str

@@ -27,7 +27,10 @@ from chatbox.storage.mongo.database import BY_KEY, BY_TIME, DUE, RECORD
 from chatbox.storage.records import Record, Records
 from chatbox.storage.sqlite import SqliteStorage
 from chatbox.storage.sqlite import records as sqlite_records
+from tests.mongo_peer import MongoPeer
 from tests.storage.conftest import STORES, one_after_the_other
+from tests.storage.mongo import shared
+from tests.storage.processes import program, rest, said, until
 from tests.storage.test_faults import Interruption
 from tests.storage.values import NOON, ring, texts, words
 
@@ -338,6 +341,35 @@ async def test_records_in_a_file_are_there_for_the_next_process(tmp_path: Path) 
         await storage.records.get(*new.place)
     async with SqliteStorage(tmp_path / "chatbox.db") as storage:
         assert await storage.records.find("alert") == [new]
+
+
+async def test_records_that_were_acknowledged_are_there_after_kills(tmp_path: Path) -> None:
+    path, acked = tmp_path / "chatbox.db", set[str]()
+    for times in (1, 40, 200):
+        async with program("note", path) as running:
+            lines = await until(running, "acked", times)
+            running.kill()
+            acked |= said("acked", lines + await rest(running))
+        async with EncryptedStorage(SqliteStorage(path), ring("new")) as storage:
+            found = {one.id: one for one in await storage.records.find("alert", limit=10**6)}
+            waiting = {one.id for one in await storage.records.due("alert", 10**6, 10**6)}
+        assert acked <= set(found)
+        assert {found[name].version for name in acked} == {1}
+        assert waiting == {one.id for one in found.values() if one.version == 0}
+        assert {str(one.data) for one in found.values()} == {"{'text': 'Help'}"}
+
+
+async def test_records_that_were_acknowledged_are_there_after_mongodb_was_killed(peer: MongoPeer) -> None:
+    settings = shared.settings(peer.url)
+    async with program("note", settings) as running:
+        lines = await until(running, "acked", 20)
+        peer.kill()
+        running.kill()
+        acked = said("acked", lines + await rest(running))
+    peer.start()
+    async with MongoStorage(settings) as storage:
+        found = {one.id: one.version for one in await storage.records.find("alert", limit=10**6)}
+    assert {found[name] for name in acked} == {1}
 
 
 @one_store
