@@ -176,6 +176,11 @@ BAD = {
     "LOG_LEVEL": ["", "INFO", "trace"],
     "LOG_FORMAT": ["xml"],
     "SMS_PROVIDER": ["acme"],
+    "SMTP_SECURITY": ["", "ssl", "opportunistic"],
+    "SMS_ENDPOINT": ["api.example.com", "http://api.example.com", "ftp://x"],
+    "OPENING_HOURS": ["always", "9-17", "Mo-Xy 09:00-17:00", "09:00-09:00"],
+    "QUIET_HOURS": ["22-7"],
+    "OPENING_TIMEZONE": ["", "Berlin", "../etc/passwd"],
     "JWKS_URL": ["keys", "ftp://x/keys", "https://", "http://sso.example.com/keys", "https://x:port/", "https://a b/"],
     "S3_ENDPOINT": ["s3.example.com"],
     "STORE_URL": ["chat.db", "sqlite://chat.db", "sqlite:///", "sqlite:chat.db", "postgres://x/y", "mongodb://"],
@@ -432,6 +437,18 @@ def test_a_file_that_cannot_be_read_is_one_problem_among_the_others(tmp_path: Pa
 )
 def test_half_of_what_goes_together_is_refused(changes: dict[str, str], missing: list[str]) -> None:
     assert [text.split(":")[0] for text in problems(changes)] == missing
+
+
+MAIL = {"EMAIL_FROM": "a@b.example", "ADMIN_EMAILS": "a@b.example", "SMTP_SECURITY": "none"}
+
+
+def test_mail_over_an_open_line_stays_on_this_machine() -> None:
+    assert only_problem(MAIL | {"SMTP_HOST": "mail.example.com"}).startswith("SMTP_SECURITY: ")
+    assert load(MAIL | {"SMTP_HOST": "127.0.0.1"}).smtp_security == "none"
+
+
+def test_the_port_of_mail_over_tls_says_so() -> None:
+    assert [load({"SMTP_PORT": port}).smtp_security for port in ("587", "465", "25")] == ["starttls", "tls", "starttls"]
 
 
 def test_two_providers_with_one_id_are_refused() -> None:
