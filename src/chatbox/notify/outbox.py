@@ -240,6 +240,7 @@ class Outbox:
         progress = claim.progress
         if progress.waiting and progress.attempts < MOST_TRIES:
             pause = max(backoff(progress.attempts), progress.pause)
+            log.warning("an alert is tried again", alert=claim.alert.id, after=round(pause), error=progress.error)
             await claim.postpone(now_ms() + round(pause * 1000), key=OPEN)
             return
         if progress.waiting:
