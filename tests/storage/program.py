@@ -104,7 +104,7 @@ async def unsafe(inner: SqliteStorage) -> None:
 async def fill(inner: SqliteStorage) -> None:
     """Append until the disk is full, make room, and go on; then tell what is there."""
     ballast = inner._path.with_name("ballast")
-    ballast.write_bytes(b"x" * 200_000)
+    ballast.write_bytes(b"x" * 400_000)
     async with EncryptedStorage(inner, ring("new")) as storage:
         await started(storage)
         for number in range(200):
