@@ -15,7 +15,7 @@ CASES = [
     for family, last in (("A", 12), ("B", 10), ("C", 10), ("D", 9), ("E", 7))
     for number in range(1, last + 1)
 ]
-WAITING = {"B5", "D9", "E5"}
+WAITING = {"B5"}
 """Cases whose subject is not built yet."""
 
 

@@ -10,10 +10,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import msgspec
+import structlog
 
-from chatbox.errors import Refusal
+from chatbox.errors import Code, Refusal, StorageError
 from chatbox.session import Principal, new_id, now_ms
 from chatbox.storage.records import Record, Records
+
+log = structlog.get_logger(component="audit")
 
 KIND = "audit"
 PAGE = 500
@@ -21,7 +24,7 @@ PAGE = 500
 
 class Act(msgspec.Struct, frozen=True, kw_only=True):
     """One entry. ``at`` is Unix ms; ``actor_id`` who did it, under these ``roles``; ``refused`` the code with which it
-    was refused, "" when it was done."""
+    was refused or failed, "" when it was done."""
 
     id: str
     at: int
@@ -51,14 +54,20 @@ class Audit:
     async def doing(
         self, who: Principal, action: str, *, session_id: str = "", user_id: str = "", **detail: str
     ) -> AsyncIterator[None]:
-        """Add an entry, then do the thing inside; if that raises a ``Refusal``, the entry says so."""
+        """Add an entry, then do the thing inside; if that is refused or fails, the entry says so."""
         record = _record(who, action, session_id, user_id, detail)
         await self._records.add(record)
         try:
             yield
-        except Refusal as refusal:
-            await self._records.replace(msgspec.structs.replace(record, data={**record.data, "refused": refusal.code}))
+        except (Refusal, StorageError) as error:
+            await self._mark(record, error.code if isinstance(error, Refusal) else Code.DATABASE_ERROR)
             raise
+
+    async def _mark(self, record: Record, code: Code) -> None:
+        try:
+            await self._records.replace(msgspec.structs.replace(record, data={**record.data, "refused": code}))
+        except StorageError as error:
+            log.warning("the audit log does not say that it was refused", act=record.id, error=str(error))
 
     async def page(
         self,

@@ -629,3 +629,24 @@ async def test_an_alert_that_could_not_be_delivered_is_shown_with_why_and_tried_
     assert (await do(live, "POST", path))[0] == 204
     assert (await get(live, "/alerts"))["alerts"] == []
     assert (await do(live, "POST", path))[0] == 404
+
+
+async def test_what_the_store_could_not_do_is_in_the_audit_log_as_such(live, monkeypatch):
+    async def fail(*_args, **_kwargs):
+        raise StorageBusy("the disk is full")
+
+    monkeypatch.setattr(live.app.access, "revoke", fail)
+    assert (await do(live, "POST", "/revocations", user_id="ann"))[0] == 503
+    (act,) = (await get(live, "/audit"))["entries"]
+    assert (act["action"], act["user_id"], act["refused"]) == ("revoke", "ann", "DATABASE_ERROR")
+
+
+async def test_who_is_refused_is_told_so_even_when_the_audit_log_can_not_be_told(live, monkeypatch):
+    session_id = await talk(live)
+    await do(live, "POST", f"/takeover/{session_id}", bearer("sue", "chat_admin"))
+
+    async def fail(*_args, **_kwargs):
+        raise StorageBusy("the disk is full")
+
+    monkeypatch.setattr(live.app.audit._records, "replace", fail)
+    assert (await do(live, "POST", f"/takeover/{session_id}"))[0] == 409
