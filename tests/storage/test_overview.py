@@ -18,7 +18,7 @@ from chatbox.errors import ChatboxError
 from chatbox.session import Change, Help, Kind, Sender, Session
 from chatbox.storage.base import Storage
 from chatbox.storage.memory import MemoryStorage
-from chatbox.storage.overview import HOUR, MINUTE, Figures, SortBy, StaffQuery, Tally, place
+from chatbox.storage.overview import HOUR, MINUTE, Figures, SortBy, StaffQuery, Tally, grid, place
 from chatbox.storage.sqlite import SqliteStorage
 from tests.storage.conftest import one_after_the_other
 from tests.storage.values import NOON, answer, entry, session, turn
@@ -47,8 +47,8 @@ async def test_a_session_without_entries_counts_nowhere(storage: Storage) -> Non
     assert await ids(storage) == await ids(storage, user_id="ada") == []
     assert await storage.overview.count(StaffQuery()) == await storage.overview.count(StaffQuery(user_id="ada")) == 0
     assert await storage.overview.figures(0, NOON + DAY, NOON + DAY) == Figures()
-    [bucket] = await storage.overview.series(NOON - DAY, NOON + DAY, 2 * DAY, NOON + DAY)
-    assert (bucket.sessions, bucket.max_concurrent, bucket.tally) == (0, 0, Tally())
+    buckets = await storage.overview.series(NOON - DAY, NOON + DAY, DAY, NOON + DAY)
+    assert {(bucket.sessions, bucket.max_concurrent, bucket.tally) for bucket in buckets} == {(0, 0, Tally())}
 
 
 async def test_the_list_has_the_texts_of_its_sessions(storage: Storage) -> None:
@@ -216,6 +216,30 @@ async def test_sessions_that_share_a_moment_are_concurrent(storage: Storage) -> 
     for start, end, most in ((NOON, NOON + 1, 2), (NOON + 1, now, 1), (NOON + 2, now, 0), (NOON - 5, now, 2)):
         figures = await storage.overview.figures(start, end, now)
         assert (figures.max_concurrent, figures.avg_concurrent) == (most, 0.0), (start, end)
+
+
+async def test_series_are_in_whole_minutes_or_hours(storage: Storage) -> None:
+    minute = NOON - NOON % MINUTE
+    await said(storage, "ada", minute + 1)
+    for start, end, step, expected in (
+        (minute + 5, minute + MINUTE + 1, MINUTE + 1, [minute]),
+        (minute + 5, minute + MINUTE + 1, 1, [minute, minute + MINUTE]),
+        (MIDNIGHT + 5, MIDNIGHT + 3 * HOUR + 1, HOUR + 1, [MIDNIGHT, MIDNIGHT + 2 * HOUR]),
+        (MIDNIGHT - 1, MIDNIGHT + 1, DAY, [MIDNIGHT - HOUR]),
+    ):
+        buckets = await storage.overview.series(start, end, step, NOON + DAY)
+        assert [bucket.start for bucket in buckets] == expected
+        assert [bucket.sessions for bucket in buckets] == [int(bucket.start == minute) for bucket in buckets]
+
+
+async def test_sessions_that_went_on_for_days_are_found_by_their_start_in_every_order(storage: Storage) -> None:
+    short = await ended(storage, await said(storage, "ada", NOON, id="a"))
+    long = await said(storage, "bob", NOON, id="b")
+    long = await ended(storage, (await storage.append(entry("b", timestamp=NOON + 9 * DAY))).session)
+    late = await ended(storage, await said(storage, "cy", NOON + 9 * DAY - 5, id="c"))
+    for by in (SortBy.LAST_ACTIVITY, SortBy.END_TIME):
+        assert await ids(storage, sort_by=by, start_to=NOON) == [long.id, short.id]
+        assert await ids(storage, sort_by=by, start_from=NOON - 1) == [long.id, late.id, short.id]
 
 
 async def test_a_period_that_ends_before_it_begins_is_empty(storage: Storage) -> None:
@@ -460,7 +484,9 @@ async def check_levels(
         buckets = await store.overview.series(start, end, step, now)
     assert figures.max_concurrent == model.most(start, end)
     assert figures.avg_concurrent == pytest.approx(model.average(start, min(end, now)))
-    most = [model.most(one.start, min(one.start + step, end)) for one in buckets]
+    steps = grid(start, end, step)
+    assert [one.start for one in buckets] == list(steps)
+    most = [model.most(at, min(at + steps.step, steps.stop)) for at in steps]
     assert [one.max_concurrent for one in buckets] == most
 
 

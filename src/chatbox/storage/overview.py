@@ -7,6 +7,8 @@
 - **Begin.** A session belongs to the period in which it began, by its ``start_time``.
 - **Open periods** of a session go on until ``now``. Two periods that share no more than a millisecond are concurrent.
   What lies after ``now`` is no part of a period: averages are over what has passed of it.
+- **Series** begin and end with full minutes, those in steps of an hour or more with full hours: the period is widened
+  to them, and such steps are rounded up to whole minutes or hours.
 - **Counted by the minute**: messages, answers, tokens, errors and times. A period has the minutes that begin in it.
   What was counted stays so when a session is deleted, or was not known at the time (see each store for what that is).
 - **Takeovers** are those of sessions that exist, those that go on included.
@@ -147,7 +149,7 @@ class Overview(ABC):
 
     @abstractmethod
     async def series(self, start: int, end: int, step: int, now: int) -> list[Bucket]:
-        """A period in steps of so many ms, a minute at least; the last one may be cut short."""
+        """A period in steps of so many ms, on the ``grid``; the last one may be cut short."""
 
     @abstractmethod
     async def takeovers(
@@ -193,6 +195,12 @@ def minute_of(timestamp: int) -> int:
 
 def mean(total: int, count: int) -> int:
     return round(total / count) if count else 0
+
+
+def grid(start: int, end: int, step: int) -> range:
+    """When the steps of a series begin."""
+    width = HOUR if step >= HOUR else MINUTE
+    return range(start - start % width, end + -end % width, max(width, step + -step % width))
 
 
 def spans(start: int, end: int) -> list[tuple[int, int, int]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from chatbox.session import Session, Takeover, takeover_of
 from chatbox.storage.base import Copy
-from chatbox.storage.overview import Bucket, Figures, Overview, SortBy, StaffQuery, Tally, place, together
+from chatbox.storage.overview import Bucket, Figures, Overview, SortBy, StaffQuery, Tally, grid, place, together
 
 Period = tuple[int, int]
 
@@ -42,7 +42,8 @@ class ScanOverview(Overview):
 
     async def series(self, start: int, end: int, step: int, now: int) -> list[Bucket]:
         copies = await self._copies()
-        return [self._bucket(copies, at, min(at + step, end), now) for at in range(start, end, step)]
+        steps = grid(start, end, step)
+        return [self._bucket(copies, at, min(at + steps.step, steps.stop), now) for at in steps]
 
     async def takeovers(
         self,

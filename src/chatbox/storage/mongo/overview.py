@@ -34,7 +34,7 @@ from chatbox.storage.mongo.database import (
     Database,
 )
 from chatbox.storage.mongo.tallies import Tallies
-from chatbox.storage.overview import HOUR, MINUTE, Bucket, Figures, Overview, SortBy, StaffQuery, Tally, place, spans
+from chatbox.storage.overview import Bucket, Figures, Overview, SortBy, StaffQuery, Tally, grid, place, spans
 
 FEW = 20_000
 """So many sessions are rather sorted than looked for among all."""
@@ -95,15 +95,14 @@ class MongoOverview(Overview):
 
     async def series(self, start: int, end: int, step: int, now: int) -> list[Bucket]:
         db, tallies = self._opened()
-        starts = list(range(start, end, step))
-        if not starts:
+        steps = grid(start, end, step)
+        if not steps:
             return []
-        begun, highest = await _begun(db, start, end, step), _tops(await _periods(db, start, end, now), starts, end)
-        width = MINUTE if start % HOUR or step % HOUR or end % HOUR else HOUR
-        counted = await tallies.steps(width, start, end, step)
+        periods = await _periods(db, steps.start, steps.stop, now)
+        begun, counted, highest = await _begun(db, steps), await tallies.steps(steps), _tops(periods, steps, steps.stop)
         return [
             Bucket(start=at, sessions=begun.get(number, 0), max_concurrent=most, tally=counted.get(number, Tally()))
-            for number, (at, most) in enumerate(zip(starts, highest, strict=True))
+            for number, (at, most) in enumerate(zip(steps, highest, strict=True))
         ]
 
     async def takeovers(
@@ -224,18 +223,18 @@ def _tops(periods: Sequence[Period], starts: Sequence[int], end: int) -> list[in
     return tops(open_at(periods, starts[0]), stretches_of(periods, starts[0], end), starts)
 
 
-async def _begun(db: Database, start: int, end: int, step: int) -> dict[int, int]:
+async def _begun(db: Database, steps: range) -> dict[int, int]:
     """How many sessions began in each step, by its place."""
-    passed = {"$subtract": ["$start_time", start]}
+    passed = {"$subtract": ["$start_time", steps.start]}
     stages: list[Document] = [
-        {"$match": {"start_time": {"$gte": start, "$lt": end}, "last_index": {"$gt": 0}}},
-        {"$group": {"_id": {"$subtract": [passed, {"$mod": [passed, step]}]}, "sessions": {"$sum": 1}}},
+        {"$match": {"start_time": {"$gte": steps.start, "$lt": steps.stop}, "last_index": {"$gt": 0}}},
+        {"$group": {"_id": {"$subtract": [passed, {"$mod": [passed, steps.step]}]}, "sessions": {"$sum": 1}}},
     ]
 
     async def grouped() -> list[Document]:
         return await (await db.sessions.aggregate(stages, hint=BY_START)).to_list()
 
-    return {int(one["_id"]) // step: one["sessions"] for one in await db.run(grouped)}
+    return {int(one["_id"]) // steps.step: one["sessions"] for one in await db.run(grouped)}
 
 
 async def _ended(

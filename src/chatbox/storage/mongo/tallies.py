@@ -88,13 +88,14 @@ class Tallies:
         found = await self._grouped(wanted, None)
         return _tally(found[0]) if found else NOTHING
 
-    async def steps(self, width: int, start: int, end: int, step: int) -> dict[int, Tally]:
+    async def steps(self, steps: range) -> dict[int, Tally]:
         """All processes' totals in each step, by its place."""
         await self.flush()
-        passed = {"$subtract": ["$at", start]}
-        place = {"$subtract": [passed, {"$mod": [passed, step]}]}
-        found = await self._grouped({"width": width, "at": {"$gte": start, "$lt": end}}, place)
-        return {int(one["_id"]) // step: _tally(one) for one in found}
+        passed = {"$subtract": ["$at", steps.start]}
+        place = {"$subtract": [passed, {"$mod": [passed, steps.step]}]}
+        width = HOUR if steps.step >= HOUR else MINUTE
+        found = await self._grouped({"width": width, "at": {"$gte": steps.start, "$lt": steps.stop}}, place)
+        return {int(one["_id"]) // steps.step: _tally(one) for one in found}
 
     def _add(self, span: Span, tally: Tally) -> None:
         total = self._totals.get(span)

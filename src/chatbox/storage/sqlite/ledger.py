@@ -91,12 +91,12 @@ class Ledger:
         """False when the session stays."""
         doomed = (
             "DELETE FROM sessions WHERE id = ?1 AND last_index = coalesce(?2, last_index)"
-            " RETURNING number, admin_assisted, help_requested, start_time, id"
+            " RETURNING number, last_index, admin_assisted, help_requested, start_time, id"
         )
         row = self._db.execute(doomed, (session_id, last_index)).fetchone()
         if row is None:
             return self._db.execute("SELECT 1 FROM sessions WHERE id = ?", (session_id,)).fetchone() is None
-        self._summaries.unlist(row[1:])
+        self._summaries.delete(row[1], row[2:])
         gone = "DELETE FROM periods WHERE session = ? RETURNING start, end"
         for start, end in self._db.execute(gone, row[:1]).fetchall():
             self._summaries.period(start, end, by=-1)

@@ -15,6 +15,8 @@ from typing import NamedTuple
 from chatbox.storage.concurrency import Period, Stretch, begun, ended, open_at, peak_of, shared_time, stretches_of, tops
 from chatbox.storage.overview import HOUR
 
+_HOURS = "SELECT at, opened - closed, peak, version FROM hours WHERE at >= ? AND at < ? ORDER BY at"
+
 
 class Peak(NamedTuple):
     """The ``peak`` of the hour ``at`` in its ``version``."""
@@ -41,10 +43,10 @@ def highest(
     start, of_running = starts[0], stretches_of(running, starts[0], end)
     cuts = {_hour(cut) for cut in (*starts, end) if cut % HOUR} | {_hour(stretch.at) for stretch in of_running}
     stretches, found = list(of_running), []
-    hours = db.execute("SELECT * FROM hours WHERE at >= ? AND at < ? ORDER BY at", (_hour(start), end))
-    for at, opened, closed, _, peak, version in hours.fetchall():
+    hours = db.execute(_HOURS, (_hour(start), end))
+    for at, net, peak, version in hours.fetchall():
         if peak is not None and at not in cuts:
-            stretches.append(Stretch(at, opened - closed, peak))
+            stretches.append(Stretch(at, net, peak))
             continue
         inside = _moments(db, at, at + HOUR)
         if peak is None and at + HOUR <= now:

@@ -33,7 +33,10 @@ ORDERS = {
     SortBy.USER_ID: "user_id",
 }
 ALONG_START = (SortBy.END_TIME, SortBy.LAST_ACTIVITY)
-"""Orders in which sessions come about as they began."""
+"""Orders in which sessions that were not ``long`` come within a day of their beginning."""
+
+LONG = 10
+"""About one session in so many is long, where it is not known."""
 
 RUNNING = {SortBy.DURATION: "duration_ms + iif(opened_at IS NULL, 0, :now - opened_at)"}
 """What a session that may be active is sorted by, where it is not the column."""
@@ -117,31 +120,33 @@ def _runs(db: sqlite3.Connection, query: StaffQuery, span: Span) -> list[str]:
     looked_at = f"SELECT id, {key} AS key FROM {_looked_at(query)}"
     if query.user_id is not None or query.active:
         return [looked_at]
-    found = [_run(db, query, span, assisted, helped) for assisted, helped in pairs(query)]
+    found = [run for assisted, helped in pairs(query) for run in _runs_of(db, query, span, assisted, helped)]
     return found if query.active is False else [*found, looked_at]
 
 
-def _run(db: sqlite3.Connection, query: StaffQuery, span: Span, assisted: bool, helped: bool) -> str:
+def _runs_of(db: sqlite3.Connection, query: StaffQuery, span: Span, assisted: bool, helped: bool) -> list[str]:
+    """The runs of a pair."""
     column, pair = ORDERS[query.sort_by], f"admin_assisted = {assisted:d} AND help_requested = {helped:d}"
-    inside = "start_time >= :start AND start_time < :end"
+    inside = f"{pair} AND start_time >= :start AND start_time < :end"
     if query.sort_by is SortBy.START_TIME:
-        return f"SELECT id, start_time AS key FROM listed WHERE {pair} AND {inside}"
+        return [f"SELECT id, start_time AS key FROM listed WHERE {inside}"]
     if _is_few(db, query, span, assisted, helped):
-        return f"SELECT id, +{column} AS key FROM listed WHERE {pair} AND {inside}"
-    return f"SELECT id, {column} AS key FROM listed INDEXED BY {_INDEXES[query.sort_by]} WHERE {pair} AND {inside}"
+        return [f"SELECT id, +{column} AS key FROM listed WHERE {inside}"]
+    walked = f"SELECT id, {column} AS key FROM listed INDEXED BY {_INDEXES[query.sort_by]} WHERE {inside}"
+    if query.sort_by not in ALONG_START:
+        return [walked]
+    short = f"{walked} AND long = 0"
+    near = f"{short} AND {column} >= :start AND {column} <= :end + {DAY}"
+    return [short if span == (FIRST, LAST) else near, f"{walked} AND long = 1"]
 
 
 def _is_few(db: sqlite3.Connection, query: StaffQuery, span: Span, assisted: bool, helped: bool) -> bool:
     """Whether it is shorter to sort what began inside the range."""
     if span == (FIRST, LAST):
         return False
-    inside = listed(db, assisted, helped, span)
-    if query.sort_by in ALONG_START:
-        outside = Span(span.end, LAST) if query.descending else Span(FIRST, span.start)
-        passed_by = listed(db, assisted, helped, outside)
-    else:
-        reach = query.offset + query.limit
-        passed_by = reach * listed(db, assisted, helped, Span(FIRST, LAST)) // max(1, inside)
+    inside, every = listed(db, assisted, helped, span), listed(db, assisted, helped, Span(FIRST, LAST))
+    reach = (query.offset + query.limit) * every // max(1, inside)
+    passed_by = every // LONG if query.sort_by in ALONG_START else reach
     return inside * SORTED < passed_by
 
 

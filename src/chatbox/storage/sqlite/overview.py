@@ -13,10 +13,9 @@ from typing import Any
 from chatbox.errors import StorageError
 from chatbox.session import Session, Takeover
 from chatbox.storage.concurrency import Period
-from chatbox.storage.overview import HOUR, MINUTE, Bucket, Figures, Overview, StaffQuery, Tally, spans
+from chatbox.storage.overview import HOUR, MINUTE, Bucket, Figures, Overview, StaffQuery, Tally, grid, spans
 from chatbox.storage.sqlite import levels, listing
 from chatbox.storage.sqlite.levels import Peak
-from chatbox.storage.sqlite.listing import Span
 from chatbox.storage.sqlite.records import Run
 from chatbox.storage.sqlite.summaries import ADDED, HIGHEST
 
@@ -91,13 +90,13 @@ def figures(db: sqlite3.Connection, start: int, end: int, now: int) -> tuple[Fig
 
 
 def series(db: sqlite3.Connection, start: int, end: int, step: int, now: int) -> tuple[list[Bucket], list[Peak]]:
-    starts = list(range(start, end, step))
+    steps = grid(start, end, step)
     with snapshot(db):
-        begun, counted = _begun(db, start, end, step), _tallies(db, start, end, step)
-        highest, peaks = levels.highest(db, _running(db, now), starts, end, now)
+        begun, counted = _begun(db, steps), _tallies(db, steps)
+        highest, peaks = levels.highest(db, _running(db, now), steps, steps.stop, now)
     found = [
         Bucket(start=at, sessions=begun.get(place, 0), max_concurrent=most, tally=counted.get(place, Tally()))
-        for place, (at, most) in enumerate(zip(starts, highest, strict=True))
+        for place, (at, most) in enumerate(zip(steps, highest, strict=True))
     ]
     return found, peaks
 
@@ -150,23 +149,26 @@ def _running(db: sqlite3.Connection, now: int) -> list[Period]:
     return db.execute(sql, (now, now)).fetchall()
 
 
-def _begun(db: sqlite3.Connection, start: int, end: int, step: int) -> dict[int, int]:
+def _begun(db: sqlite3.Connection, steps: range) -> dict[int, int]:
     """How many sessions began in each step, by its place."""
-    span = Span(start, end)
-    of_active = "sessions INDEXED BY sessions_active WHERE is_active = 1 AND last_index > 0 AND"
-    sql = " UNION ALL ".join(
-        f"SELECT start_time FROM {rows} start_time >= :start AND start_time < :end"
-        for rows in ("listed WHERE admin_assisted IN (0, 1) AND help_requested IN (0, 1) AND", of_active)
+    names = {"start": steps.start, "end": steps.stop, "step": steps.step}
+    if steps.step >= HOUR:
+        sql = "SELECT (at - :start) / :step, sum(began) FROM hours WHERE at >= :start AND at < :end GROUP BY 1"
+        return dict(db.execute(sql, names).fetchall())
+    began = "start_time >= :start AND start_time < :end"
+    ended = f"SELECT start_time FROM listed WHERE admin_assisted IN (0, 1) AND help_requested IN (0, 1) AND {began}"
+    going_on = (
+        f"SELECT start_time FROM sessions INDEXED BY sessions_active WHERE is_active = 1 AND last_index > 0 AND {began}"
     )
-    counted = f"SELECT (start_time - :start) / :step, count(*) FROM ({sql}) GROUP BY 1"
-    return dict(db.execute(counted, span._asdict() | {"step": step}).fetchall())
+    sql = f"SELECT (start_time - :start) / :step, count(*) FROM ({ended} UNION ALL {going_on}) GROUP BY 1"
+    return dict(db.execute(sql, names).fetchall())
 
 
-def _tallies(db: sqlite3.Connection, start: int, end: int, step: int) -> dict[int, Tally]:
+def _tallies(db: sqlite3.Connection, steps: range) -> dict[int, Tally]:
     """What was counted in each step, by its place."""
-    width = MINUTE if start % HOUR or step % HOUR or end % HOUR else HOUR
+    width = HOUR if steps.step >= HOUR else MINUTE
     sql = f"SELECT (at - ?) / ?, {_COLUMNS} FROM tallies WHERE width = ? AND at >= ? AND at < ? GROUP BY 1"
-    found = db.execute(sql, (start, step, width, start, end))
+    found = db.execute(sql, (steps.start, steps.step, width, steps.start, steps.stop))
     return {place: Tally(*values) for place, *values in found}
 
 

@@ -149,14 +149,17 @@ MIGRATIONS = (
         duration_ms INTEGER NOT NULL,
         message_count INTEGER NOT NULL,
         total_tokens INTEGER NOT NULL,
+        long INTEGER NOT NULL,
         PRIMARY KEY (admin_assisted, help_requested, start_time, id)
     ) STRICT, WITHOUT ROWID;
     INSERT INTO listed
         SELECT admin_assisted, help_requested, start_time, id, user_id, end_time, last_activity, duration_ms,
-            message_count, total_tokens
+            message_count, total_tokens, NOT coalesce(
+                end_time BETWEEN start_time AND start_time + 86400000
+                AND last_activity BETWEEN start_time AND start_time + 86400000, FALSE)
         FROM sessions WHERE is_active = 0 AND last_index > 0 ORDER BY 1, 2, 3, 4;
-    CREATE INDEX listed_by_end_time ON listed (admin_assisted, help_requested, end_time, id);
-    CREATE INDEX listed_by_last_activity ON listed (admin_assisted, help_requested, last_activity, id);
+    CREATE INDEX listed_by_end_time ON listed (admin_assisted, help_requested, long, end_time, id);
+    CREATE INDEX listed_by_last_activity ON listed (admin_assisted, help_requested, long, last_activity, id);
     CREATE INDEX listed_by_duration ON listed (admin_assisted, help_requested, duration_ms, id);
     CREATE INDEX listed_by_message_count ON listed (admin_assisted, help_requested, message_count, id);
     CREATE INDEX listed_by_total_tokens ON listed (admin_assisted, help_requested, total_tokens, id);
@@ -182,17 +185,21 @@ MIGRATIONS = (
         opened INTEGER NOT NULL,
         closed INTEGER NOT NULL,
         late INTEGER NOT NULL,
+        began INTEGER NOT NULL,
         peak INTEGER,
         version INTEGER NOT NULL DEFAULT 0
     ) STRICT;
-    INSERT INTO hours (at, opened, closed, late, peak)
+    INSERT INTO hours (at, opened, closed, late, began, peak)
         WITH moments (hour, late, step) AS (
             SELECT start - start % 3600000, start % 3600000, 1 FROM periods
             UNION ALL SELECT end - end % 3600000, end % 3600000, -1 FROM periods
         ), levels (hour, late, step, level) AS (
             SELECT *, sum(step) OVER (PARTITION BY hour ORDER BY late, step DESC ROWS UNBOUNDED PRECEDING) FROM moments
         )
-        SELECT hour, sum(step = 1), sum(step = -1), sum(step * late), max(max(level), 0) FROM levels GROUP BY hour;
+        SELECT hour, sum(step = 1), sum(step = -1), sum(step * late), 0, max(max(level), 0) FROM levels GROUP BY hour;
+    INSERT INTO hours (at, opened, closed, late, began, peak)
+        SELECT start_time - start_time % 3600000, 0, 0, 0, count(*), 0 FROM sessions WHERE last_index > 0 GROUP BY 1
+        ON CONFLICT (at) DO UPDATE SET began = excluded.began;
 
     CREATE TABLE tallies (
         width INTEGER NOT NULL,

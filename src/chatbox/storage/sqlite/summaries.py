@@ -4,7 +4,8 @@
   Sessions that are active change with every message; they are few, and are looked at one by one. So a message in one
   costs nothing here.
 - ``listed_days`` counts these rows by the day on which their sessions began.
-- ``hours`` tells of each hour how many closed periods began and ended in it, and when (see ``levels``).
+- ``hours`` tells of each hour how many sessions began in it, how many closed periods began and ended in it, and when
+  (see ``levels``).
 - ``tallies`` has what was counted in each minute, and in each hour. All entries of a transaction are added at once.
 
 Used by the writing thread alone.
@@ -27,16 +28,20 @@ NOTHING = Tally()
 ADDED = Tally.__struct_fields__[:-2]
 HIGHEST = Tally.__struct_fields__[-2:]
 
-_LIST = "INSERT INTO listed VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_LIST = "INSERT INTO listed VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _UNLIST = "DELETE FROM listed WHERE (admin_assisted, help_requested, start_time, id) = (?, ?, ?, ?)"
 _COUNT_DAY = (
     "INSERT INTO listed_days VALUES (?, ?, ?, ?)"
     " ON CONFLICT (admin_assisted, help_requested, day) DO UPDATE SET sessions = sessions + excluded.sessions"
 )
 _COUNT_HOUR = (
-    "INSERT INTO hours (at, opened, closed, late) VALUES (?, ?, ?, ?) ON CONFLICT (at) DO UPDATE SET"
+    "INSERT INTO hours (at, opened, closed, late, began) VALUES (?, ?, ?, ?, 0) ON CONFLICT (at) DO UPDATE SET"
     " opened = opened + excluded.opened, closed = closed + excluded.closed, late = late + excluded.late,"
     " peak = NULL, version = version + 1"
+)
+_COUNT_BEGUN = (
+    "INSERT INTO hours (at, opened, closed, late, began, peak) VALUES (?, 0, 0, 0, ?, 0)"
+    " ON CONFLICT (at) DO UPDATE SET began = began + excluded.began"
 )
 _TALLY = (
     f"INSERT INTO tallies VALUES (?, ?, {', '.join('?' * len(Tally.__struct_fields__))})"
@@ -51,7 +56,8 @@ Key = tuple[bool, bool, int, str]
 
 
 class Listing(NamedTuple):
-    """A row of ``listed``."""
+    """A row of ``listed``. ``long`` are sessions that went on for more than a day after they began: of the others it is
+    known within a day when they were last active, and when they ended."""
 
     admin_assisted: bool
     help_requested: bool
@@ -63,10 +69,14 @@ class Listing(NamedTuple):
     duration_ms: int
     message_count: int
     total_tokens: int
+    long: bool
 
     @property
     def key(self) -> Key:
         return self.admin_assisted, self.help_requested, self.start_time, self.id
+
+
+_COLUMNS = Listing._fields[:-1]
 
 
 class Summaries:
@@ -76,22 +86,27 @@ class Summaries:
 
     def list_new(self, session: Session) -> None:
         """A session was made."""
+        if session.last_index:
+            self._begin(session.start_time, 1)
         if listing := listing_of(session):
             self._insert(listing)
 
     def list_again(self, before: Session, after: Session) -> None:
         """A session has changed."""
+        if before.last_index == 0:
+            self._begin(after.start_time, 1)
         old, new = listing_of(before), listing_of(after)
         if old != new:
             if old:
-                self.unlist(old.key)
+                self._unlist(old.key)
             if new:
                 self._insert(new)
 
-    def unlist(self, key: Key) -> None:
+    def delete(self, last_index: int, key: Key) -> None:
         """A session was deleted."""
-        if self._db.execute(_UNLIST, key).rowcount:
-            self._count_day(key, -1)
+        if last_index:
+            self._begin(key[2], -1)
+        self._unlist(key)
 
     def period(self, start: int, end: int, by: int = 1) -> None:
         """A period was closed; or, by -1, deleted."""
@@ -123,6 +138,13 @@ class Summaries:
         self._db.execute(_LIST, listing)
         self._count_day(listing.key, 1)
 
+    def _unlist(self, key: Key) -> None:
+        if self._db.execute(_UNLIST, key).rowcount:
+            self._count_day(key, -1)
+
+    def _begin(self, start: int, by: int) -> None:
+        self._db.execute(_COUNT_BEGUN, (start - start % HOUR, by))
+
     def _count_day(self, key: Key, by: int) -> None:
         assisted, helped, start, _ = key
         self._db.execute(_COUNT_DAY, (assisted, helped, start - start % DAY, by))
@@ -131,4 +153,9 @@ class Summaries:
 def listing_of(session: Session) -> Listing | None:
     if session.is_active or session.last_index == 0:
         return None
-    return Listing(*[getattr(session, column) for column in Listing._fields])
+    return Listing._make([*(getattr(session, column) for column in _COLUMNS), is_long(session)])
+
+
+def is_long(session: Session) -> bool:
+    start, end, last = session.start_time, session.end_time, session.last_activity
+    return end is None or not (start <= end <= start + DAY and start <= last <= start + DAY)
