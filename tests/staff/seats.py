@@ -7,6 +7,7 @@ import json
 from contextlib import asynccontextmanager
 
 from chatbox.allowance import FRAMES
+from chatbox.assist import Assist
 from chatbox.audit import Audit
 from chatbox.backplane.base import Pool, Window
 from chatbox.backplane.memory import MemoryQuotas
@@ -119,6 +120,7 @@ class Office:
             self.presence,
             self.views,
             self.audit,
+            Assist(here.storage, here.replies._providers, here.metrics),
         )
 
     def seat(self, name="bea", *roles):
