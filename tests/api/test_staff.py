@@ -262,6 +262,14 @@ async def test_a_parameter_that_does_not_exist_is_400_where_it_would_let_everyth
         assert (status, "statsu" in body["error"]) == (400, True), path
 
 
+async def test_a_parameter_that_is_given_twice_is_400_on_every_route_that_takes_one(place):
+    for route in await routes_of(place.live):
+        for parameter in route.queries:
+            name = parameter["name"]
+            status, _, body = await place.call(route, bearer(), params=[(name, "1"), (name, "1")])
+            assert (status, f"{name}: it is given more than once" in body["error"]) == (400, True), route.name
+
+
 WRONG_BODIES = {
     "POST /sessions/{session_id}/notes": [
         {}, {"content": ""}, {"content": " \0 "}, {"content": 1}, {"content": "x" * 10_001},

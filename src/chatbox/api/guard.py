@@ -10,7 +10,7 @@ from fastapi.security.base import SecurityBase
 
 from chatbox.access import Gate
 from chatbox.backplane.base import Quotas
-from chatbox.errors import Forbidden, TooMany
+from chatbox.errors import Forbidden, InvalidFormat, TooMany
 from chatbox.metrics import Metrics
 from chatbox.session import STAFF_ROLES, Principal
 from chatbox.staff.presence import Presence
@@ -41,7 +41,7 @@ class RateLimitExceeded(TooMany):
 
 class StaffGuard(Guard):
     """The guard of staff's routes: a good token, then one of the roles, then the limit of requests, which is theirs
-    alone. Who calls is there. Raises ``RateLimitExceeded`` too."""
+    alone. Who calls is there. Raises ``RateLimitExceeded`` and ``InvalidFormat`` too."""
 
     def __init__(
         self,
@@ -66,9 +66,18 @@ class StaffGuard(Guard):
             await self._count(principal)
             await self._presence.call(principal)
             request.scope[COUNTED] = True
+            _once(request)
         return principal
 
     async def _count(self, principal: Principal) -> None:
         if wait := await self._quotas.hit(ADMIN_REQUESTS, principal.user_id):
             self._metrics.ratelimit_blocked_total.labels(ADMIN_REQUESTS).inc()
             raise RateLimitExceeded("Too many requests. Wait a moment.", retry_after=round(wait * 1000) + 1)
+
+
+def _once(request: Request) -> None:
+    """Of two values under one name nobody knows which one is meant. Raises ``InvalidFormat``."""
+    names = [name for name, _ in request.query_params.multi_items()]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InvalidFormat(f"query.{twice}: it is given more than once.")

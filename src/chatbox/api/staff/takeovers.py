@@ -18,11 +18,11 @@ from chatbox.session import Principal, Takeover, new_id, now_ms
 from chatbox.staff.presence import Presence
 from chatbox.storage.base import SessionQuery, Storage
 from chatbox.storage.overview import place
+from chatbox.storage.paging import sessions_of
 from chatbox.takeovers import Takeovers
 from chatbox.views import StaffSessionView
 
 SHOWN = 100
-MOST_WAITING = 1000
 
 
 def routes(
@@ -85,7 +85,7 @@ def lists(guard: StaffGuard, storage: Storage) -> APIRouter:
     @router.get("/help")
     async def list_waiting() -> WaitingList:
         """Who waits for a person, longest waiting first."""
-        found = await storage.find(SessionQuery(waiting=True, limit=MOST_WAITING))
+        found = [session async for session in sessions_of(storage, SessionQuery(waiting=True))]
         found.sort(key=lambda session: (session.help_since or 0, session.id))
         now = now_ms()
         return WaitingList(sessions=[StaffSessionView.of(session, now) for session in found[:SHOWN]], total=len(found))
