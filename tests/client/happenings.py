@@ -16,14 +16,15 @@ from msgspec.structs import replace
 from chatbox.allowance import FRAMES
 from chatbox.backplane.base import Pool, Stored, Window
 from chatbox.backplane.memory import MemoryBackplane, MemoryBus, MemoryQuotas
+from chatbox.chat import EMAIL
 from chatbox.client.frames import command
 from chatbox.client.mirror import Mirror
 from chatbox.draft import ReplyLimits
-from chatbox.errors import NotFound, ProviderRefused
+from chatbox.errors import NotFound, ProviderRefused, Refusal
 from chatbox.llm.base import End, File, Piece, Provider, ProviderSettings, Usage
 from chatbox.protocol import notice
 from chatbox.reply import ANSWERS
-from chatbox.session import VISIBLE, Change, Entry, Help, Kind, Sender, new_id, now_ms
+from chatbox.session import VISIBLE, Change, Entry, Help, Kind, Principal, Sender, new_id, now_ms
 from chatbox.sessions import LISTENERS
 from chatbox.storage.memory import MemoryStorage
 from tests.client.tabs import Tab
@@ -80,6 +81,11 @@ class Dictated(Provider):
             yield word
             if isinstance(word, End):
                 return
+
+
+def eve(choice):
+    """One of two members of staff."""
+    return Principal(f"eve-{choice % 2}", f"Eve {choice % 2}", frozenset({"admin"}), 2e9)
 
 
 class Happenings:
@@ -148,6 +154,7 @@ class Happenings:
         session = await self.storage.get(fresh.session_id)
         log = await self.storage.read(session.id, limit=10_000)
         assert (state.name, state.model, state.help) == (session.name, session.model_id, session.help_state)
+        assert (state.staff, state.email) == (session.assisting_admin_name, session.context.get(EMAIL))
         assert [line[0] for line in state.lines] == [entry.seq for entry in log if entry.kind in VISIBLE]
         assert state.superseded == {entry.message_id for entry in log if entry.superseded}
 
@@ -171,6 +178,10 @@ class Happenings:
 
     async def ask_for_help(self, tab, choice):
         await tab.do(command("help_request", content=TEXTS[choice % len(TEXTS)]))
+
+    async def leave_an_address(self, tab, choice):
+        email = f"ann{choice % 3}@example.com"
+        await tab.do(command("help_request", metadata={"email": email}))
 
     async def need_no_help(self, tab, _):
         await tab.do(command("help_cancel"))
@@ -256,15 +267,30 @@ class Happenings:
     # -- what others do, by entries of the log -------------------------------------------------------------------------
 
     async def join_as_staff(self, tab, choice):
-        staff = {"admin_id": "7", "admin_name": f"Eve {choice}"}
-        await self.enter(tab, Kind.ADMIN_JOIN, Sender.SYSTEM, metadata=staff)
+        with suppress(Refusal):
+            await tab.here.takeovers.join(eve(choice), tab.session_id, new_id())
+
+    async def hand_on_as_staff(self, tab, choice):
+        with suppress(Refusal):
+            await tab.here.takeovers.transfer(eve(choice), eve(choice + 1).staff, tab.session_id, new_id())
 
     async def leave_as_staff(self, tab, choice):
-        staff = {"admin_id": "7", "admin_name": f"Eve {choice}"}
-        await self.enter(tab, Kind.ADMIN_LEAVE, Sender.SYSTEM, metadata=staff)
+        with suppress(Refusal):
+            await tab.here.takeovers.leave(eve(choice), tab.session_id, new_id())
+
+    async def be_away_as_staff(self, tab, _):
+        with suppress(Refusal):
+            session = await tab.here.storage.get(tab.session_id)
+            if session and session.assisting_admin_id:
+                await tab.here.takeovers.end(session, new_id(), reason="away")
 
     async def say_as_staff(self, tab, choice):
-        await self.enter(tab, Kind.USER_MESSAGE, Sender.ADMIN, content=f"I look into it {choice}")
+        with suppress(Refusal):
+            await tab.here.takeovers.say(eve(choice), tab.session_id, new_id(), f"I look into it {choice}")
+
+    async def note_as_staff(self, tab, choice):
+        with suppress(Refusal):
+            await tab.here.takeovers.note(eve(choice), tab.session_id, new_id(), "a difficult one")
 
     async def send_a_file(self, tab, choice):
         await self.enter(tab, Kind.FILE_UPLOAD, Sender.USER, content="a.pdf", file_id=f"file-{choice}")
@@ -275,6 +301,10 @@ class Happenings:
     async def tell_of_help(self, tab, _):
         told = {"event": "help_state", "state": "told", "at": "2026-11-21T10:00:00Z"}
         await self.enter(tab, Kind.NOTIFICATION, Sender.SYSTEM, Change(help_state=Help.TOLD), metadata=told)
+
+    async def tell_of_hours(self, tab, _):
+        closed = {"event": "help_state", "state": "asked", "open": "false", "opens_at": "2026-11-23T09:00:00Z"}
+        await self.enter(tab, Kind.NOTIFICATION, Sender.SYSTEM, metadata=closed)
 
     async def enter(self, tab, kind, sender, change=None, **fields):
         entry = Entry(
@@ -301,7 +331,9 @@ OFTEN = ["say", "speak", "speak", "finish", "cut", "cut", "cut", "come_back", "r
 SELDOM = [
     "say_to_another_model", "select_model", "ask_for_help", "need_no_help", "type", "ping", "read", "slow_down",
     "speed_up", "be_hinted", "reload", "rename", "share", "end_it", "delete", "restore", "show_a_file", "fail",
-    "join_as_staff", "leave_as_staff", "say_as_staff", "send_a_file", "speak_into_it", "tell_of_help",
+    "join_as_staff", "join_as_staff", "hand_on_as_staff", "leave_as_staff", "leave_as_staff", "be_away_as_staff",
+    "say_as_staff", "say_as_staff", "note_as_staff", "send_a_file", "speak_into_it", "tell_of_help", "tell_of_hours",
+    "leave_an_address",
 ]  # fmt: skip
 
 

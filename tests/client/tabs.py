@@ -14,6 +14,7 @@ from chatbox.client.api import Api
 from chatbox.client.events import (
     Answer,
     Connected,
+    HelpNews,
     Loading,
     Message,
     Notice,
@@ -45,13 +46,13 @@ class State:
 
     def __init__(self):
         self.start_over()
-        self.model, self.help, self.others_type = None, "none", 0
+        self.model, self.help, self.staff, self.email, self.others_type = None, "none", None, None, 0
 
     def start_over(self):
         self.start = 0
         self.lines, self.replaced = [], set()
         self.running, self.replaces, self.text = None, None, ""
-        self.name, self.staff = "", None
+        self.name = ""
 
     def take(self, event):
         match event:
@@ -59,6 +60,7 @@ class State:
                 self.start_over()
             case Connected():
                 self.model, self.help = event.model_id, event.help_state
+                self.staff, self.email = event.staff_name, event.help_email
             case Message():
                 self.said(event)
             case Loading(message_id, replaces):
@@ -69,9 +71,14 @@ class State:
                 self.text += text
             case Answer():
                 self.answered(event)
-            case StaffJoined(name, seq) | StaffLeft(name, seq):
-                self.staff = name if isinstance(event, StaffJoined) else None
-                self.lines.append((seq, type(event).__name__, name))
+            case StaffJoined(name, seq, from_name):
+                self.staff, self.help = name, "none" if self.help == "none" else "joined"
+                self.lines.append((seq, "joined", name, from_name))
+            case StaffLeft(name, seq, reason):
+                self.staff, self.help = None, "none"
+                self.lines.append((seq, "left", name, reason))
+            case HelpNews():
+                self.helped(event)
             case Notice():
                 self.noticed(event)
             case Typing() | Problem():
@@ -99,10 +106,13 @@ class State:
                 self.name = notice.metadata["name"]
             case "model_changed":
                 self.model = notice.metadata["model_id"]
-            case "help_state":
-                self.help = notice.metadata["state"]
         if notice.seq is not None:
             self.lines.append((notice.seq, notice.event, notice.content, metadata(notice)))
+
+    def helped(self, news):
+        self.help, self.email = news.state, news.email or self.email
+        if news.seq is not None:
+            self.lines.append((news.seq, "help", news.at, news.open, news.opens_at, news.email, news.content))
 
     @property
     def superseded(self):
@@ -112,8 +122,8 @@ class State:
         """What it would show of what came after a position."""
         running = (self.running, self.replaces, self.text) if self.running else None
         lines = [line for line in self.lines if line[0] > start]
-        whole = (self.superseded, self.name, self.staff) if not start else None
-        return lines, running, self.model, self.help, whole
+        whole = (self.superseded, self.name) if not start else None
+        return lines, running, self.model, self.help, self.staff, self.email, whole
 
 
 def metadata(event):

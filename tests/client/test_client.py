@@ -16,12 +16,15 @@ from chatbox.client import (
     ChatClient,
     Connected,
     Disconnected,
+    HelpNews,
     Loading,
     Message,
     Notice,
     Piece,
     Problem,
     Reset,
+    StaffJoined,
+    StaffLeft,
     Typing,
 )
 from chatbox.errors import (
@@ -38,7 +41,7 @@ from chatbox.errors import (
 from chatbox.fields import MAX_CONTENT
 from chatbox.limits import SlidingWindow
 from chatbox.protocol import Close
-from chatbox.session import Change, Entry, Kind, Sender, Session, new_id, now_ms
+from chatbox.session import Change, Entry, Kind, Principal, Sender, Session, new_id, now_ms
 from tests.client.watching import Seen, chatting
 from tests.live import running, token
 from tests.proxy import Proxy
@@ -113,10 +116,58 @@ async def test_help_is_asked_for_and_cancelled_and_a_model_chosen(live):
     async with chatting(live) as (chat, _), chatting(live) as (_, other):
         await other.until(Connected)
         await chat.help("I am lost")
+        await chat.help(email="ann@example.com")
         await chat.cancel_help()
         await chat.select_model("echo")
-        await other.until(Notice, 3)
-        assert [notice.event for notice in other.of(Notice)] == ["help_state", "help_state", "model_changed"]
+        await other.until(Notice)
+        assert [notice.event for notice in other.of(Notice)] == ["model_changed"]
+        assert [(news.state, news.content, news.email) for news in other.of(HelpNews)] == [
+            ("asked", "I am lost", None),
+            ("asked", "", "ann@example.com"),
+            ("none", "", None),
+        ]
+        with pytest.raises(InvalidFormat, match="address"):
+            await chat.help(email="nowhere")
+
+
+async def test_staff_come_hand_on_and_go_as_the_client_is_told(live):
+    bea, cy = (Principal(name.lower(), name, frozenset({"admin"}), 2e9) for name in ("Bea", "Cy"))
+    takeovers = live.app.takeovers
+    async with chatting(live) as (chat, seen), chatting(live) as (_, other):
+        session_id = (await chat.ready()).session_id
+        await other.until(Connected)
+        await chat.say("Hello")
+        await seen.until(Answer)
+        await chat.help()
+        await takeovers.join(bea, session_id, new_id())
+        await takeovers.say(bea, session_id, new_id(), "Good morning.")
+        await chat.say("Morning!")
+        await takeovers.transfer(bea, cy.staff, session_id, new_id())
+        session = await takeovers.leave(cy, session_id, new_id())
+        for one in (seen, other):
+            await one.until(StaffLeft)
+            assert [(event.name, event.from_name) for event in one.of(StaffJoined)] == [("Bea", None), ("Cy", "Bea")]
+            words = next(message for message in one.of(Message) if message.sender == "admin")
+            assert (words.content, words.metadata["admin_name"]) == ("Good morning.", "Bea")
+            assert (one.of(StaffLeft)[0].name, one.of(StaffLeft)[0].reason) == ("Cy", "left")
+        assert session.assisting_admin_id is None
+        with pytest.raises(Conflict):
+            await takeovers.say(bea, session_id, new_id(), "Too late.")
+
+
+async def test_who_comes_later_is_told_who_has_the_conversation(live):
+    bea = Principal("bea", "Bea", frozenset({"admin"}), 2e9)
+    async with chatting(live) as (chat, seen):
+        session_id = (await chat.ready()).session_id
+        await chat.say("Hello")
+        await seen.until(Answer)
+        await live.app.takeovers.join(bea, session_id, new_id())
+        await seen.until(StaffJoined)
+        with pytest.raises(Conflict):
+            await chat.regenerate()
+    async with chatting(live, session_id=session_id) as (chat, _):
+        assert (await chat.ready()).staff_name == "Bea"
+        assert (await chat.api.sessions()).sessions[0].assisting_admin_name == "Bea"
 
 
 async def test_a_message_said_twice_under_one_id_is_one_message(live):

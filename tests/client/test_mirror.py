@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from chatbox.client.api import StoredMessage
 from chatbox.client.events import (
     Answer,
+    HelpNews,
     Loading,
     Message,
     Notice,
@@ -241,6 +244,12 @@ def test_loading_is_told_once_an_answer():
     assert mirror.running == "a"
 
 
+def told(frames, mirror):
+    """The events of frames, of which each stands where the one before ended."""
+    placed = [replace(frame, seq=n * STEP, prev=(n - 1) * STEP) for n, frame in enumerate(frames, start=1)]
+    return [event for frame in placed for event in mirror.receive(frame)]
+
+
 def test_everything_else_has_its_event():
     mirror = started()
     staff = {"admin_id": "7", "admin_name": "Eve"}
@@ -248,7 +257,8 @@ def test_everything_else_has_its_event():
     frames = [
         Frame(type="admin_join", seq=STEP, prev=0, metadata=staff),
         Frame(type="admin_leave", seq=2 * STEP, prev=STEP, metadata=staff),
-        Frame(type="typing_indicator", sender="admin"),
+        Frame(type="typing_indicator", sender="admin", metadata={"admin_name": "Eve"}),
+        Frame(type="typing_indicator", sender="user"),
         Frame(type="error", message_id="m", error=error),
         Frame(type="something_new", seq=3 * STEP, prev=2 * STEP),
         Frame(type="pong"),
@@ -256,10 +266,73 @@ def test_everything_else_has_its_event():
     assert [event for frame in frames for event in mirror.receive(frame)] == [
         StaffJoined("Eve", STEP),
         StaffLeft("Eve", 2 * STEP),
-        Typing("admin"),
+        Typing("admin", "Eve"),
+        Typing("user"),
         Problem("CONFLICT", "no", True, 5, "m"),
     ]
     assert mirror.position.seq == 3 * STEP
+
+
+def test_who_hands_on_and_why_staff_have_left_is_told():
+    eve, kim = {"admin_id": "7", "admin_name": "Eve"}, {"admin_id": "8", "admin_name": "Kim"}
+    frames = [
+        Frame(type="admin_join", metadata=eve),
+        Frame(type="admin_join", metadata=kim | {"from_id": "7", "from_name": "Eve"}),
+        Frame(type="admin_leave", metadata=kim | {"reason": "away"}),
+    ]
+    assert told(frames, started()) == [
+        StaffJoined("Eve", STEP),
+        StaffJoined("Kim", 2 * STEP, "Eve"),
+        StaffLeft("Kim", 3 * STEP, "away"),
+    ]
+
+
+def test_how_a_call_for_help_stands_is_told_with_its_times():
+    news = [
+        {"state": "told", "at": "2026-11-21T09:00:00Z"},
+        {"state": "asked"},
+        {"state": "asked", "open": "false", "opens_at": "2026-11-23T09:00:00Z"},
+        {"state": "told", "at": "2026-11-21T10:00:00Z"},
+        {"state": "asked", "email": "ann@example.com"},
+        {"state": "none"},
+    ]
+    frames = [Frame(type="notification", metadata={"event": "help_state", **one}) for one in news]
+    assert told(frames, started()) == [
+        HelpNews(state="none", at="2026-11-21T09:00:00Z", seq=STEP),
+        HelpNews(state="asked", seq=2 * STEP),
+        HelpNews(state="asked", open=False, opens_at="2026-11-23T09:00:00Z", seq=3 * STEP),
+        HelpNews(state="told", at="2026-11-21T10:00:00Z", seq=4 * STEP),
+        HelpNews(state="told", email="ann@example.com", seq=5 * STEP),
+        HelpNews(state="none", seq=6 * STEP),
+    ]
+
+
+def test_while_staff_are_there_nobody_waits():
+    asked = Frame(type="notification", metadata={"event": "help_state", "state": "asked"})
+    join, leave = Frame(type="admin_join", metadata={"admin_name": "Eve"}), Frame(type="admin_leave")
+    events = told([join, asked, leave, asked, join, asked], started())
+    assert [event.state for event in events if isinstance(event, HelpNews)] == ["none", "asked", "joined"]
+
+
+def test_the_first_frame_says_who_has_the_conversation_and_how_a_call_stands():
+    mirror = Mirror({}.get)
+    metadata = {"resumed": "false", "help_state": "told", "help_email": "ann@example.com"}
+    (connected,) = mirror.greet(greeting(0, **metadata))
+    assert (connected.staff_name, connected.help_state) == (None, "told")
+    assert connected.help_email == "ann@example.com"
+    (news,) = told([Frame(type="notification", metadata={"event": "help_state", "state": "asked"})], mirror)
+    assert news.state == "told"
+    metadata = {"resumed": "false", "help_state": "joined", "admin_id": "7", "admin_name": "Eve"}
+    (connected,) = Mirror({}.get).greet(greeting(0, **metadata))
+    assert connected.staff_name == "Eve"
+
+
+def test_what_a_user_says_of_staff_in_history_is_no_event():
+    said = StoredMessage(
+        message_id="m", seq=STEP, content="hi", timestamp="", sender="user", metadata={"event": "admin_join"}
+    )
+    (message,) = started().receive(said.frame)
+    assert isinstance(message, Message)
 
 
 @pytest.mark.parametrize("first", [Frame(type="loading"), Frame(type="connection_status")])

@@ -88,7 +88,7 @@ class Session {
 }
 
 /** The server's rules. */
-function after(state: Metadata, type: string, { event, state: news, email, admin_name }: Metadata): Metadata {
+function after(state: Metadata, type: string, { event, state: news, email, admin_name, open }: Metadata): Metadata {
   const { admin_id, admin_name: _, ...alone } = state;
   if (type === "admin_join") {
     return { ...alone, help_state: state.help_state === "none" ? "none" : "joined", admin_id: "id", admin_name: admin_name! };
@@ -97,7 +97,7 @@ function after(state: Metadata, type: string, { event, state: news, email, admin
   if (event !== "help_state") return state;
   const known = email ? { ...state, help_email: email } : state;
   const before: Metadata = { asked: "none", told: "asked" };
-  const counts = admin_id === undefined && (news === "none" || state.help_state === before[news!]);
+  const counts = admin_id === undefined && open === undefined && (news === "none" || state.help_state === before[news!]);
   return counts ? { ...known, help_state: news! } : known;
 }
 

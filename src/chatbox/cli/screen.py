@@ -22,6 +22,8 @@ except ImportError:  # pragma: no cover - not every Python is built with it
 
 PROMPT = "you> "
 FRAME = 0.08
+STILL = 10.0
+"""Seconds without a sign after which a person who types again has begun anew."""
 
 
 class Screen(ABC):
@@ -38,6 +40,10 @@ class Screen(ABC):
     @abstractmethod
     def message(self, speaker: str, text: str) -> None:
         """What someone said, whole."""
+
+    @abstractmethod
+    def typing(self, name: str) -> None:
+        """A member of staff is typing."""
 
     @abstractmethod
     def waiting(self) -> None:
@@ -67,6 +73,9 @@ class PlainScreen(Screen):
 
     def message(self, speaker: str, text: str) -> None:
         self._write(f"{speaker}: {text}\n")
+
+    def typing(self, name: str) -> None:
+        """Of no use in a pipe."""
 
     def waiting(self) -> None:
         self._shown = ""
@@ -100,6 +109,7 @@ class TerminalScreen(Screen):
         self._live: Live | None = None
         self._drawn = 0.0
         self._asking = False
+        self._typed_at = 0.0
         self._lock = threading.RLock()
 
     def ask(self) -> str:
@@ -114,7 +124,15 @@ class TerminalScreen(Screen):
         self._above(f"[dim]· {escape(text)}[/dim]")
 
     def message(self, speaker: str, text: str) -> None:
+        self._typed_at = 0.0
         self._above(f"[bold]{escape(speaker)}[/bold]", Markdown(text))
+
+    def typing(self, name: str) -> None:
+        """Said once until they have sent it, or have been still for a while."""
+        now = time.monotonic()
+        if now - self._typed_at > STILL:
+            self._above(f"[dim]· {escape(name)} is typing …[/dim]")
+        self._typed_at = now
 
     def waiting(self) -> None:
         with self._lock:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime
 from typing import assert_never
 
 from chatbox.cli.screen import Screen
@@ -13,6 +14,7 @@ from chatbox.client import (
     Connected,
     Disconnected,
     Event,
+    HelpNews,
     Loading,
     Message,
     Notice,
@@ -43,7 +45,11 @@ NOTICES = {
     "model_changed": "answers come from {model_id} now",
     "session_ended": "this conversation was ended; writing opens it again",
     "session_deleted": "this conversation was deleted",
-    "help_state": "help: {state}",
+}
+LEFT = {
+    "released": "{name} is no longer in charge of this conversation; the AI answers again",
+    "away": "{name} has been away for too long; the AI answers again",
+    "ended": "{name} has left with the end of this conversation",
 }
 
 
@@ -58,6 +64,7 @@ class Talk:
         self._began = asyncio.Event()
         self._idle = asyncio.Event()
         self._lost = False
+        self._staff = self._help = ""
         self._listed: list[str] = []
 
     # -- sessions ------------------------------------------------------------------------------------------------------
@@ -100,7 +107,11 @@ class Talk:
         if page.messages:
             self._screen.note(page.name or "conversation")
         for message in [m for m in page.messages if m.sender != "system" and m.content][-RECENT:]:
-            self._screen.message({"ai": "assistant", "user": "you"}.get(message.sender, "support"), message.content)
+            speaker = {"ai": "assistant", "user": "you"}.get(message.sender)
+            staff = (message.metadata or {}).get("admin_name") or "support"
+            self._screen.message(speaker or staff, message.content)
+        if self._staff:
+            self._screen.note(f"{self._staff} from support has this conversation; the AI is silent")
 
     # -- events --------------------------------------------------------------------------------------------------------
 
@@ -117,9 +128,7 @@ class Talk:
     def _show(self, event: Event) -> None:
         match event:
             case Connected():
-                if self._lost:
-                    self._screen.note("connected again" if self._reader else "connected")
-                self._lost = False
+                self._connected(event)
             case Disconnected(reason, _):
                 if not self._lost:
                     self._screen.note(f"offline: {reason}. Connecting again; nothing is lost.")
@@ -127,10 +136,14 @@ class Talk:
             case Reset():
                 self._screen.note("the server lost a part of this conversation; this is what it has")
             case Message(own=False):
-                speaker = event.metadata.get("admin_name") or SPEAKERS.get(event.sender, event.sender)
+                named = event.metadata.get("admin_name") if event.sender == "admin" else None
+                speaker = named or SPEAKERS.get(event.sender, event.sender)
                 self._screen.message(speaker, event.content or event.file_url or "a file")
-            case Message() | Typing():
+            case Message():
                 pass
+            case Typing(sender, name):
+                if sender == "admin":
+                    self._screen.typing(name or "support")
             case Loading():
                 self._began.set()
                 self._screen.waiting()
@@ -139,17 +152,51 @@ class Talk:
             case Answer():
                 self._screen.answered(REMARKS.get(event.finish_reason, ""), event.content)
                 self._idle.set()
-            case StaffJoined(name):
-                self._screen.note(f"{name or 'support'} has joined; the AI is silent")
-                self._idle.set()
-            case StaffLeft(name):
-                self._screen.note(f"{name or 'support'} has left; the AI answers again")
+            case StaffJoined():
+                self._joined(event)
+            case StaffLeft(name, _, reason):
+                self._staff = self._help = ""
+                left = LEFT.get(reason, "{name} has left; the AI answers again")
+                self._screen.note(left.format(name=name or "support"))
+            case HelpNews():
+                self._helped(event)
             case Notice():
                 self._notice(event)
             case Problem():
                 self._screen.note(event.message)
             case _:
                 assert_never(event)
+
+    def _connected(self, event: Connected) -> None:
+        if self._lost:
+            self._screen.note("connected again" if self._reader else "connected")
+        self._lost = False
+        self._staff = "" if event.staff_name is None else event.staff_name or "support"
+        self._help = event.help_state
+
+    def _joined(self, event: StaffJoined) -> None:
+        self._staff = event.name or "support"
+        if event.from_name is None:
+            self._screen.note(f"{self._staff} has joined; the AI is silent")
+        else:
+            self._screen.note(f"{event.from_name or 'support'} has handed this conversation on to {self._staff}")
+        self._began.set()
+        self._idle.set()
+
+    def _helped(self, news: HelpNews) -> None:
+        """Say how a call for help stands, as far as anybody knows."""
+        self._help = news.state
+        text = {
+            "asked": "help was asked for; nobody has been told yet",
+            "told": f"support was told{_at(news.at)}" if news.at else "",
+            "none": "nobody is asked for help any more",
+        }.get(news.state, "")
+        if not news.open:
+            text = f"support is closed now{_at(news.opens_at, ' and opens')}; leave an address: /email ADDRESS"
+        if news.email:
+            text = f"an answer can be sent to {news.email}"
+        if text:
+            self._screen.note(text)
 
     def _notice(self, notice: Notice) -> None:
         if text := NOTICES.get(notice.event):
@@ -189,6 +236,8 @@ class Talk:
             "/rename": self.rename,
             "/end": self.end,
             "/human": self.human,
+            "/email": self.email,
+            "/cancel": self.cancel,
             "/help": self.help,
         }
 
@@ -242,8 +291,21 @@ class Talk:
 
     async def human(self, rest: str) -> None:
         """ask for a person; words after it say why"""
+        waiting = self._help in ("asked", "told")
         await self._chat.help(rest)
-        self._screen.note("help was asked for")
+        if waiting:
+            self._screen.note("a person was asked for already; what you write meanwhile is there for them to read")
+
+    async def email(self, rest: str) -> None:
+        """ask for a person, to be answered by e-mail when nobody is there: /email ADDRESS"""
+        if rest:
+            await self._chat.help(email=rest)
+        else:
+            self._screen.note("give an address: /email ADDRESS")
+
+    async def cancel(self, _rest: str) -> None:
+        """take back that a person was asked for"""
+        await self._chat.cancel_help()
 
     async def help(self, _rest: str) -> None:
         """show this"""
@@ -264,9 +326,18 @@ class Talk:
         self._began.clear()
         self._idle.clear()
         await asking
+        if self._staff:
+            return
         try:
             async with asyncio.timeout(SOON):
                 await self._began.wait()
         except TimeoutError:
             return
         await self._idle.wait()
+
+
+def _at(time: str | None, before: str = "") -> str:
+    """When something was or will be, by this machine's clock."""
+    if time is None:
+        return ""
+    return f"{before} at {datetime.fromisoformat(time).astimezone():%Y-%m-%d %H:%M}"

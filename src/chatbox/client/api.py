@@ -35,7 +35,10 @@ class SessionInfo(msgspec.Struct, frozen=True, kw_only=True):
     avg_response_time: int = 0
     max_response_time: int = 0
     help_requested: bool = False
+    help_state: str = "none"
     admin_assisted: bool = False
+    assisting_admin_id: str | None = None
+    assisting_admin_name: str | None = None
     share_token: str | None = None
 
 
@@ -80,7 +83,7 @@ class StoredMessage(msgspec.Struct, frozen=True, kw_only=True):
     def _kind(self) -> str:
         if self.file_id or self.file_url:
             return "file_upload"
-        if (event := (self.metadata or {}).get("event")) in ("admin_join", "admin_leave"):
+        if self.sender != "user" and (event := (self.metadata or {}).get("event")) in ("admin_join", "admin_leave"):
             return event
         return {"ai": "ai_response", "system": "notification"}.get(self.sender, "user_message")
 

@@ -134,9 +134,10 @@ class ChatClient:
         """Choose who answers from now on. Raises ``NotFound``."""
         return await self._ask(command("model_select", model_id=model_id))
 
-    async def help(self, text: str = "") -> Ack:
-        """Ask for a member of staff."""
-        return await self._ask(command("help_request", content=text))
+    async def help(self, text: str = "", *, email: str = "") -> Ack:
+        """Ask for a member of staff. ``email`` is where an answer can be sent when nobody comes; it can be left, or
+        changed, by asking again. Raises ``InvalidFormat`` for what is no address."""
+        return await self._ask(command("help_request", content=text, metadata={"email": email} if email else {}))
 
     async def cancel_help(self) -> Ack:
         """No help is needed any more."""

@@ -15,7 +15,11 @@ class Ack(msgspec.Struct, frozen=True):
 
 
 class Connected(msgspec.Struct, frozen=True, kw_only=True):
-    """A socket is open. ``resumed``: the same conversation goes on without a gap."""
+    """A socket is open. ``resumed``: the same conversation goes on without a gap, and what was missed comes next.
+
+    ``staff_name`` is who has the conversation at this moment, None while the AI does; ``help_email`` is where an answer
+    can be sent when nobody comes.
+    """
 
     session_id: str
     user_id: str
@@ -23,6 +27,8 @@ class Connected(msgspec.Struct, frozen=True, kw_only=True):
     model_id: str | None
     help_state: str
     resumed: bool
+    staff_name: str | None = None
+    help_email: str | None = None
 
 
 class Disconnected(msgspec.Struct, frozen=True):
@@ -84,27 +90,50 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StaffJoined(msgspec.Struct, frozen=True):
-    """A member of staff has taken over; the AI is silent."""
+    """A member of staff has taken over; the AI is silent. ``from_name`` is the colleague who handed the conversation
+    on, None when the AI had it."""
 
     name: str
     seq: int
+    from_name: str | None = None
 
 
 class StaffLeft(msgspec.Struct, frozen=True):
-    """The AI answers again."""
+    """The AI answers again. ``reason``: they ``left``, were ``released`` by a colleague, were ``away`` for too long, or
+    the conversation was ``ended``."""
 
     name: str
     seq: int
+    reason: str = "left"
+
+
+class HelpNews(msgspec.Struct, frozen=True, kw_only=True):
+    """News of a call for help, which then stands at ``state``: ``none``, ``asked`` (nobody has been told yet), ``told``
+    or ``joined``. ``StaffJoined`` and ``StaffLeft`` end a call too, without other news.
+
+    ``at`` is when staff were told; ``open`` is false outside their hours, and ``opens_at`` when these begin, if that is
+    known (RFC 3339). ``email`` is where an answer can be sent, ``content`` what the user said about it. ``seq`` is None
+    for what was told before.
+    """
+
+    state: str
+    at: str | None = None
+    open: bool = True
+    opens_at: str | None = None
+    email: str | None = None
+    content: str = ""
+    seq: int | None = None
 
 
 class Typing(msgspec.Struct, frozen=True):
-    """Someone else is typing: ``user`` (another device), ``admin`` or ``ai``."""
+    """Someone else is typing: ``user`` (another device), or ``admin`` with their ``name``."""
 
     sender: str
+    name: str = ""
 
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
-    """Something happened: ``session_renamed``, ``model_changed``, ``session_ended``, ``token_expiring``, …
+    """Something else happened: ``session_renamed``, ``model_changed``, ``session_ended``, ``token_expiring``, …
 
     ``seq`` is None for what is not part of the log. ``metadata`` says more, for example the new ``name``.
     """
@@ -139,6 +168,7 @@ Event = (
     | Answer
     | StaffJoined
     | StaffLeft
+    | HelpNews
     | Typing
     | Notice
     | Problem

@@ -15,6 +15,7 @@ from chatbox.client.events import (
     Answer,
     Connected,
     Event,
+    HelpNews,
     Loading,
     Message,
     Notice,
@@ -26,6 +27,7 @@ from chatbox.client.events import (
     Typing,
 )
 from chatbox.client.frames import Command, Frame, NoFrame
+from chatbox.client.standing import Standing
 from chatbox.errors import ChatboxError
 
 
@@ -83,7 +85,7 @@ class Mirror:
     said before the first connection is wanted too.
     """
 
-    __slots__ = ("_answer", "_history", "_noticed", "_own", "_seen", "position")
+    __slots__ = ("_answer", "_history", "_noticed", "_own", "_seen", "_standing", "position")
 
     def __init__(self, own: Callable[[str], Command | None], *, history: bool = False) -> None:
         self._own = own
@@ -91,6 +93,7 @@ class Mirror:
         self._answer: _Growing | None = None
         self._seen = 0  # the newest stored entry that was told; a position may go back behind it
         self._noticed: str | None = None  # the newest own command whose notice was told at its ack
+        self._standing = Standing()
         self.position: Position | None = None
 
     @property
@@ -120,14 +123,19 @@ class Mirror:
             model_id=greeting.metadata.get("model_id"),
             help_state=greeting.metadata.get("help_state", "none"),
             resumed=resumed,
+            staff_name=_staff_name(greeting.metadata) if "admin_id" in greeting.metadata else None,
+            help_email=greeting.metadata.get("help_email"),
         )
         if resumed:
             return
         if reset:
-            self._answer, self._seen = None, 0
+            self._answer, self._seen, self._standing = None, 0, Standing()
             yield Reset(reset)
         elif self._answer:
             self._answer.clear()
+        if self.position is None and not self._history:
+            known = greeting.metadata
+            self._standing = Standing(known.get("help_state", "none"), assisted="admin_id" in known)
         self.position = Position(greeting.session_id, greeting.epoch, 0)
         yield from chain.from_iterable(self.receive(frame) for frame in missed)
         self.position = self.position._replace(seq=greeting.seq or 0)
@@ -157,13 +165,15 @@ class Mirror:
             case "ai_response":
                 yield from self._piece(frame) if _is_piece(frame) else self._done(frame)
             case "admin_join":
-                yield StaffJoined(frame.metadata.get("admin_name", ""), frame.seq or 0)
+                self._standing.joined()
+                yield StaffJoined(_staff_name(frame.metadata), frame.seq or 0, frame.metadata.get("from_name"))
             case "admin_leave":
-                yield StaffLeft(frame.metadata.get("admin_name", ""), frame.seq or 0)
+                self._standing.left()
+                yield StaffLeft(_staff_name(frame.metadata), frame.seq or 0, frame.metadata.get("reason", "left"))
             case "typing_indicator":
-                yield Typing(frame.sender)
+                yield Typing(frame.sender, _staff_name(frame.metadata))
             case "notification" if frame.seq is not None or frame.message_id != self._noticed:
-                yield _notice(frame.content, frame.metadata, frame.seq)
+                yield self._notice(frame.content, frame.metadata, frame.seq)
             case "error":
                 error = frame.error
                 yield Problem(error.code, error.message, error.recoverable, error.retry_after, frame.message_id)
@@ -200,7 +210,20 @@ class Mirror:
             )
         elif metadata := _change(own):
             self._noticed = own.message_id
-            yield _notice(own.content, metadata, ack.seq)
+            yield self._notice(own.content, metadata, ack.seq)
+
+    def _notice(self, content: str, metadata: dict[str, str], seq: int | None) -> Notice | HelpNews:
+        if metadata.get("event") != "help_state":
+            return Notice(event=metadata.get("event", ""), content=content, metadata=metadata, seq=seq)
+        return HelpNews(
+            state=self._standing.told(metadata),
+            at=metadata.get("at"),
+            open=metadata.get("open") != "false",
+            opens_at=metadata.get("opens_at"),
+            email=metadata.get("email"),
+            content=content,
+            seq=seq,
+        )
 
     def _loading(self, frame: Frame) -> Iterator[Event]:
         if self.running != frame.message_id:
@@ -231,15 +254,15 @@ def _change(own: Command) -> dict[str, str] | None:
         case "model_select":
             return {"event": "model_changed", "model_id": own.model_id or ""}
         case "help_request":
-            return {"event": "help_state", "state": "asked"}
+            return {"event": "help_state", "state": "asked", **own.metadata}
         case "help_cancel":
             return {"event": "help_state", "state": "none"}
         case _:
             return None
 
 
-def _notice(content: str, metadata: dict[str, str], seq: int | None) -> Notice:
-    return Notice(event=metadata.get("event", ""), content=content, metadata=metadata, seq=seq)
+def _staff_name(metadata: dict[str, str]) -> str:
+    return metadata.get("admin_name", "")
 
 
 def _is_piece(frame: Frame) -> bool:

@@ -61,14 +61,14 @@ export class Facts {
         return;
       case "help_state":
         this.email = metadata.email ?? this.email;
-        if (this.staffName === null) this.help = after(this.help, (metadata.state ?? "none") as HelpState);
+        if (this.staffName === null) this.help = after(this.help, metadata);
     }
   }
 }
 
-/** To ask is news only once, that staff were told only after that. */
-function after(help: HelpState, news: HelpState): HelpState {
-  if (news === "asked") return help === "none" ? news : help;
-  if (news === "told") return help === "asked" ? news : help;
-  return news;
+/** To ask is news only once, that staff were told only after that. Of opening hours one is told without asking. */
+function after(help: HelpState, { state = "none", open }: Record<string, string>): HelpState {
+  if (state === "asked") return help === "none" && open === undefined ? state : help;
+  if (state === "told") return help === "asked" ? state : help;
+  return state as HelpState;
 }
