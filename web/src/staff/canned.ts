@@ -51,7 +51,7 @@ export class Canned {
 
   /** A reply as it is said to somebody. */
   filled({ text }: Reply, userName: string): string {
-    return text.replaceAll(NAME, userName);
+    return text.replaceAll(NAME, () => userName);
   }
 
   async save(id: string | null, title: string, text: string): Promise<void> {

@@ -4,6 +4,8 @@ import { Live, type LiveState } from "./live";
 
 /** How often the list is read again while sessions change, ms. */
 const PAUSE = 2_000;
+/** How long a hand that has moved over the list may be about to choose, ms. */
+const HAND = 2_000;
 
 export interface SessionPage {
   sessions: StaffSession[];
@@ -15,8 +17,8 @@ export class SessionList {
   query: ListQuery = EVERYTHING;
   /** what was last said in a session, as far as it was pushed */
   readonly previews = new Map<string, string>();
-  /** The reader points at the list: nothing moves under their hand. */
-  private held = false;
+  /** set while the reader's hand is on the list: nothing moves under it */
+  private hand: ReturnType<typeof setTimeout> | undefined;
   private missed = false;
   private readonly page: Live<ListQuery, SessionPage>;
 
@@ -61,9 +63,16 @@ export class SessionList {
     void this.page.read();
   }
 
-  hold(held: boolean): void {
-    this.held = held;
-    if (!held && this.missed) this.refresh();
+  /** The reader has moved over the list, and is about to choose perhaps. */
+  hold(): void {
+    clearTimeout(this.hand);
+    this.hand = setTimeout(() => this.letGo(), HAND);
+  }
+
+  letGo(): void {
+    clearTimeout(this.hand);
+    this.hand = undefined;
+    if (this.missed) this.refresh();
   }
 
   /** News of a session, on this page or not. */
@@ -83,11 +92,12 @@ export class SessionList {
   }
 
   close(): void {
+    clearTimeout(this.hand);
     this.page.stop();
   }
 
   private refresh(): void {
-    this.missed = this.held;
-    if (!this.held) this.page.refresh();
+    this.missed = this.hand !== undefined;
+    if (!this.missed) this.page.refresh();
   }
 }

@@ -136,6 +136,7 @@ export const de: Record<StaffKey, string> = {
   tokens: "Token",
   answerTime: "Antworten dauern",
   seconds: "{value} s",
+  milliseconds: "{value} ms",
   context: "Von der Seite",
   contextNone: "Die Seite hat nichts über die Person gesagt.",
   otherSessions: "Andere Unterhaltungen",

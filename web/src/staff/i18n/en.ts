@@ -135,6 +135,7 @@ export const en = {
   tokens: "Tokens",
   answerTime: "Answers take",
   seconds: "{value} s",
+  milliseconds: "{value} ms",
   context: "From the page",
   contextNone: "The page said nothing about the user.",
   otherSessions: "Other conversations",

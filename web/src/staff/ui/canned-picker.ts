@@ -14,6 +14,11 @@ export class CannedPicker extends LitElement {
     base,
     staffStyles,
     css`
+      @container (max-width: 34rem) {
+        .opener span {
+          display: none;
+        }
+      }
       [popover] {
         position: fixed;
         inset: auto;
@@ -91,7 +96,9 @@ export class CannedPicker extends LitElement {
 
   protected override render(): TemplateResult {
     const { found } = this;
-    return html`<button class="button small opener" aria-haspopup="listbox" @click=${this.show}>${icon("quote")} ${s("canned")}</button>
+    return html`<button class="button small opener" aria-haspopup="listbox" aria-label=${s("canned")} title=${s("canned")} @click=${this.show}>
+        ${icon("quote")} <span>${s("canned")}</span>
+      </button>
       <div popover @toggle=${this.onToggle}>
         <div class="field">
           <input

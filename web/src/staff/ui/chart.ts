@@ -98,6 +98,8 @@ export class Chart extends LitElement {
   @property() heading = "";
   /** when each step begins, Unix s */
   @property({ attribute: false }) times: number[] = [];
+  /** s */
+  @property({ type: Number }) step = 0;
   @property({ attribute: false }) curves: Curve[] = [];
   /** writes a value */
   @property({ attribute: false }) format: (value: number) => string = String;
@@ -160,7 +162,8 @@ export class Chart extends LitElement {
   }
 
   private get data(): uPlot.AlignedData {
-    return [this.times, ...this.curves.map(({ values }) => values)];
+    const end = (this.times.at(-1) ?? 0) + this.step;
+    return [[...this.times, end], ...this.curves.map(({ values, bars }) => [...values, bars ? null : (values.at(-1) ?? null)])];
   }
 
   private readonly draw = (): void => {

@@ -183,7 +183,8 @@ export class Dashboard extends LitElement {
 
   private renderDesk(desk: Desk): TemplateResult {
     const { at } = this.place;
-    return html`<div class="desk">
+    return html`<h1 class="hidden">${s("title")}</h1>
+      <div class="desk">
       ${this.narrow && at !== null
         ? nothing
         : html`<chatbox-inbox

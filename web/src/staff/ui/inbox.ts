@@ -147,8 +147,8 @@ export class Inbox extends LitElement {
         </section>
         <section
           aria-labelledby="all"
-          @pointerenter=${(event: PointerEvent) => list.hold(event.pointerType === "mouse")}
-          @pointerleave=${() => list.hold(false)}
+          @pointermove=${(event: PointerEvent) => event.pointerType === "mouse" && list.hold()}
+          @pointerleave=${() => list.letGo()}
         >
           <div class="heading">
             <h2 id="all">${s("sessions")}</h2>

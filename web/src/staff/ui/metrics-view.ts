@@ -102,7 +102,7 @@ export class MetricsView extends LitElement {
         ${state === "failed"
           ? trouble(problem, () => this.report.show(this.report.period))
           : value
-            ? html`${this.renderFigures(value.figures)} ${this.renderCharts(value.series)}`
+            ? html`${this.renderFigures(value.figures)} ${this.renderCharts(value.series, value.step / 1000)}`
             : html`<p class="message">${s("reading")}</p>`}
       </div>
     </div>`;
@@ -135,7 +135,7 @@ export class MetricsView extends LitElement {
     </dl>`;
   }
 
-  private renderCharts(series: Bucket[]): TemplateResult {
+  private renderCharts(series: Bucket[], step: number): TemplateResult {
     const times = series.map(({ start }) => Date.parse(start) / 1000);
     const of = (label: StaffKey, field: Exclude<keyof Bucket, "start">, bars = false): Curve => ({
       label: s(label),
@@ -143,7 +143,7 @@ export class MetricsView extends LitElement {
       bars,
     });
     const chart = (heading: StaffKey, format: (value: number) => string, ...curves: Curve[]): TemplateResult =>
-      html`<chatbox-chart .heading=${s(heading)} .times=${times} .curves=${curves} .format=${format}></chatbox-chart>`;
+      html`<chatbox-chart .heading=${s(heading)} .times=${times} .step=${step} .curves=${curves} .format=${format}></chatbox-chart>`;
     return html`<div class="charts">
       ${chart("chartSessions", count, of("figSessions", "sessions", true))}
       ${chart("chartConcurrent", count, of("chartConcurrent", "max_concurrent"))}
@@ -169,6 +169,7 @@ function count(value: number): string {
 }
 
 function time(ms: number): string {
+  if (ms < 1_000) return s("milliseconds", { value: Math.round(ms) });
   const seconds = new Intl.NumberFormat(locale.tag, { maximumFractionDigits: ms < 10_000 ? 2 : 1 }).format(ms / 1000);
   return s("seconds", { value: seconds });
 }

@@ -42,6 +42,7 @@ export class ReplyBox extends LitElement {
         border-radius: 9px;
         font-size: 0.85rem;
         font-weight: 550;
+        white-space: nowrap;
         color: var(--chatbox-ink-soft);
       }
       .mode svg {
