@@ -251,6 +251,7 @@ class App:
             self.metrics,
             self.tasks,
             query_token=self.config.allow_query_token,
+            seen=self.office.news.look,
         )
 
     def _build_http(self) -> Surroundings:

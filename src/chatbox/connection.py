@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -52,7 +52,7 @@ class Connection(OpenSocket, Listener):
 
 
 class ChatSocket(Endpoint[Connection, Inbound]):
-    """The ASGI endpoint of a user's own chat."""
+    """The ASGI endpoint of a user's own chat. ``seen`` is told the session of each socket that comes or goes."""
 
     def __init__(
         self,
@@ -64,9 +64,11 @@ class ChatSocket(Endpoint[Connection, Inbound]):
         tasks: Tasks,
         *,
         query_token: bool,
+        seen: Callable[[str], None],
     ) -> None:
         super().__init__(connections, gate, origins, metrics, tasks, query_token=query_token)
         self._chat = chat
+        self._seen = seen
 
     def _open(self, accepted: Accepted) -> Connection:
         return Connection(accepted, self._gate, self._tasks)
@@ -74,9 +76,12 @@ class ChatSocket(Endpoint[Connection, Inbound]):
     async def _attach(self, opened: Connection, request: Handshake) -> None:
         session = await self._chat.attach(opened.principal, opened, _asked(request.query))
         structlog.contextvars.bind_contextvars(session=session.id)
+        self._seen(session.id)
 
     async def _leave(self, opened: Connection) -> None:
         await self._chat.leave(opened)
+        if opened.session_id:
+            self._seen(opened.session_id)
 
     def _decode(self, text: str) -> Inbound:
         return protocol.decode(text)

@@ -94,6 +94,20 @@ async def test_an_update_shows_the_beginning_of_what_was_said_last(both):
         assert answered["metadata"]["preview"].startswith("aaa")
 
 
+async def test_staff_see_when_a_user_leaves_and_comes_back(both, monkeypatch):
+    monkeypatch.setattr(news, "PERIOD", 0.2)
+    users, staff = both
+    async with desk(staff) as bea:
+        await bea.hear("staff_status")
+        async with users.socket() as ann:
+            session_id = await began(ann)
+        gone = await bea.hear(lambda f: f.get("session", {}).get("online") is False)
+        assert gone["session_id"] == session_id
+        seen = len(bea.frames)
+        async with users.socket():
+            await bea.hear(lambda f: f in bea.frames[seen:] and f.get("session", {}).get("online") is True)
+
+
 async def test_staff_do_not_get_what_a_provider_keeps_nor_the_share_link(both):
     users, staff = both
     async with desk(staff) as bea, users.socket() as ann:

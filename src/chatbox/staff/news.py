@@ -54,6 +54,7 @@ class News:
         self._due: dict[str, Fresh] = {}
         self._held: dict[str, Fresh | None] = {}  # told lately, and what has come since
         self._releases: deque[tuple[float, str]] = deque()
+        self._visits: deque[tuple[float, str]] = deque()
         self._wake = asyncio.Event()
         self.wanted = False
 
@@ -72,6 +73,12 @@ class News:
             self._put(news.session.id, Fresh(now, news.session, _said(news.entry) if news.fresh else {}))
             for session_id in news.closed:
                 self._put(session_id, Fresh(now))
+
+    def look(self, session_id: str) -> None:
+        """A session's user has come or gone: tell of it in a moment, when it is known everywhere."""
+        if self.wanted:
+            self._visits.append((time.monotonic() + PERIOD, session_id))
+            self._wake.set()
 
     def _put(self, session_id: str, fresh: Fresh) -> None:
         if session_id in self._held:
@@ -93,20 +100,23 @@ class News:
     async def run(self) -> None:
         """Tell until cancelled."""
         while True:
-            wait = max(0.0, self._releases[0][0] - time.monotonic()) if self._releases else None
+            first = min((waiting[0][0] for waiting in (self._releases, self._visits) if waiting), default=None)
             with suppress(TimeoutError):
-                async with asyncio.timeout(wait):
+                async with asyncio.timeout(None if first is None else max(0.0, first - time.monotonic())):
                     await self._wake.wait()
             self._wake.clear()
             self._release(time.monotonic())
             while self.wanted and self._due:
                 await self._tell()
+                self._release(time.monotonic())
 
     def _release(self, now: float) -> None:
         while self._releases and self._releases[0][0] <= now:
             _, session_id = self._releases.popleft()
             if fresh := self._held.pop(session_id):
                 self._due[session_id] = fresh
+        while self._visits and self._visits[0][0] <= now:
+            self._put(self._visits.popleft()[1], Fresh(now))
 
     async def _tell(self) -> None:
         now = time.monotonic()
@@ -121,13 +131,16 @@ class News:
             frame = await self._frame(session_id, fresh)
         except StorageError as error:
             log.warning("staff are not told of a change", session=session_id, error=str(error))
-        else:
+            return
+        if frame:
             await self._backplane.publish(TOPIC, Signal(str(frame)))
 
-    async def _frame(self, session_id: str, fresh: Fresh) -> Frame:
+    async def _frame(self, session_id: str, fresh: Fresh) -> Frame | None:
         session = fresh.session or (None if fresh.gone else await self._storage.get(session_id))
         if session is None:
             return protocol.session_gone(session_id)
+        if not session.last_index:  # it is in no list yet
+            return None
         return protocol.session_update(session, await self._views.of(session), fresh.said)
 
 
@@ -139,7 +152,7 @@ def _newest(old: Fresh | None, new: Fresh) -> Fresh:
         return old
     if old.session and new.session and old.session.last_index > new.session.last_index:
         return msgspec.structs.replace(old, at=new.at, said=old.said or new.said)
-    return msgspec.structs.replace(new, session=new.session or None, said=new.said or old.said)
+    return msgspec.structs.replace(new, said=new.said or old.said)
 
 
 def _said(entry: Entry) -> dict[str, str]:
