@@ -135,12 +135,8 @@ class Talk:
                 self._lost = True
             case Reset():
                 self._screen.note("the server lost a part of this conversation; this is what it has")
-            case Message(own=False):
-                named = event.metadata.get("admin_name") if event.sender == "admin" else None
-                speaker = named or SPEAKERS.get(event.sender, event.sender)
-                self._screen.message(speaker, event.content or event.file_url or "a file")
             case Message():
-                pass
+                self._said(event)
             case Typing(sender, name):
                 if sender == "admin":
                     self._screen.typing(name or "support")
@@ -154,10 +150,8 @@ class Talk:
                 self._idle.set()
             case StaffJoined():
                 self._joined(event)
-            case StaffLeft(name, _, reason):
-                self._staff = self._help = ""
-                left = LEFT.get(reason, "{name} has left; the AI answers again")
-                self._screen.note(left.format(name=name or "support"))
+            case StaffLeft():
+                self._left(event)
             case HelpNews():
                 self._helped(event)
             case Notice():
@@ -173,6 +167,17 @@ class Talk:
         self._lost = False
         self._staff = "" if event.staff_name is None else event.staff_name or "support"
         self._help = event.help_state
+
+    def _said(self, message: Message) -> None:
+        if not message.own:
+            named = message.metadata.get("admin_name") if message.sender == "admin" else None
+            speaker = named or SPEAKERS.get(message.sender, message.sender)
+            self._screen.message(speaker, message.content or message.file_url or "a file")
+
+    def _left(self, event: StaffLeft) -> None:
+        self._staff = self._help = ""
+        text = LEFT.get(event.reason, "{name} has left; the AI answers again")
+        self._screen.note(text.format(name=event.name or "support"))
 
     def _joined(self, event: StaffJoined) -> None:
         self._staff = event.name or "support"
