@@ -95,6 +95,73 @@ async def test_pieces_that_wait_are_merged_and_nothing_else_is_reordered():
         assert (frames[2]["content"], frames[2]["seq"]) == ("14", 14)
 
 
+def piece_of(session_id, number, text="x"):
+    made = Piece(f"answer of {session_id}", number, text)
+    head = protocol.piece_head(session_id, made.answer_id)
+    return protocol.piece(head, number, number - 1, text), session_id, number - 1, made
+
+
+async def test_pieces_of_several_sessions_that_wait_are_merged_each_with_its_own():
+    async with Tasks() as tasks:
+        socket = Socket()
+        outbox = Outbox(socket, socket.send, tasks)
+        socket.open.clear()
+        for number in range(10, 20):
+            outbox.put_piece(*piece_of("s", number, f"s{number} "))
+            outbox.put_piece(*piece_of("t", number, f"t{number} "))
+            outbox.put(Frame('{"type":"pong"}'), "")
+        outbox.put(Frame('{"type":"user_message"}'), "t")
+        for number in range(20, 25):
+            outbox.put_piece(*piece_of("s", number, f"s{number} "))
+            outbox.put_piece(*piece_of("t", number, f"t{number} "))
+        socket.open.set()
+        await flushed(tasks)
+        frames = [frame for frame in map(json.loads, socket.received) if frame["type"] != "pong"]
+        assert [frame.get("session_id") for frame in frames] == ["s", "t", None, "t"]
+        assert [
+            frame["content"].split()[:: len(frame["content"].split()) - 1] for frame in frames if "seq" in frame
+        ] == [
+            ["s10", "s24"],
+            ["t10", "t19"],
+            ["t20", "t24"],
+        ]
+
+
+async def test_who_has_much_to_send_can_wait_until_less_waits():
+    async with Tasks() as tasks:
+        socket = Socket()
+        outbox = Outbox(socket, socket.send, tasks)
+        await outbox.below(0)
+        socket.open.clear()
+        for _ in range(10):
+            outbox.put(Frame("x" * 100))
+        waiting = tasks.start(outbox.below(500), "waiting")
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        socket.open.set()
+        await waiting
+        assert outbox.size <= 500
+        socket.open.clear()
+        outbox.put(Frame("x" * 1000))
+        waiting = tasks.start(outbox.below(500), "waiting")
+        await asyncio.sleep(0)
+        socket.broken = True
+        socket.open.set()
+        await waiting
+        assert outbox.closing
+
+
+async def test_what_was_dropped_because_the_line_was_too_slow_is_counted():
+    async with Tasks() as tasks:
+        socket = Socket()
+        outbox = Outbox(socket, socket.send, tasks)
+        socket.open.clear()
+        while not outbox.closing:
+            outbox.put(Frame("x" * 100_000))
+        assert outbox.dropped == MAX_BYTES // 100_000 + 1
+        socket.open.set()
+
+
 async def test_pieces_of_two_answers_are_not_merged():
     async with Tasks() as tasks:
         socket = Socket()

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatbox.errors import Conflict, NotFound, TooMany
+from chatbox.conversations import Conversations
+from chatbox.errors import Conflict, NotFound, TooMany, Unavailable
 from chatbox.hub import Position
 from chatbox.llm.base import End, Piece
 from chatbox.session import Kind
@@ -165,6 +166,44 @@ async def test_one_too_many_is_refused(monkeypatch):
             await bea.watch(other.session_id)
 
 
+class Talkative(Conversations):
+    """While messages are read, more are said."""
+
+    def __init__(self, storage, say, times):
+        super().__init__(storage)
+        self._say = say
+        self.times = times
+
+    async def page(self, *args, **options):
+        page = await super().page(*args, **options)
+        if self.times:
+            self.times -= 1
+            await self._say()
+        return page
+
+
+@pytest.mark.parametrize("most", [1, 500])
+async def test_what_is_said_while_the_messages_are_read_comes_once(most, monkeypatch):
+    monkeypatch.setattr("chatbox.hub.MAX_REPLAY_ENTRIES", most)
+    async with office() as desk:
+        ear, bea, cy = await asked(desk.here), desk.seat(), desk.seat("cy")
+        await cy.join(ear.session_id)
+
+        async def say():
+            for _ in range(3):
+                await cy.speak(ear.session_id, "And another thing")
+
+        bea.watching._conversations = Talkative(desk.here.storage, say, 2)
+        await bea.watch(ear.session_id)
+        assert bea.copies[ear.session_id].conversation == await said(desk.here, ear.session_id)
+        assert not bea.broken
+        bea.watching._conversations.times = 1000
+        await bea.unwatch(ear.session_id)
+        if most == 1:
+            with pytest.raises(Unavailable):
+                await bea.watch(ear.session_id)
+
+
 @pytest.mark.parametrize(
     ("at", "reason"), [(Position("other", 0), "epoch"), (Position("", 1 << 50), "unknown"), (Position("", 0), None)]
 )
@@ -236,6 +275,27 @@ async def test_pieces_of_two_answers_on_a_slow_line_are_merged_each_with_its_own
         for ear in ears:
             assert bea.copies[ear.session_id].conversation == await said(desk.here, ear.session_id)
             assert len(bea.of("ai_response", ear.session_id)) < 10
+        assert not bea.broken
+
+
+async def test_forty_conversations_on_one_socket_are_each_whole_whatever_the_line_does():
+    gate = asyncio.Event()
+    pieces = [event for number in range(30) for event in (Piece(f"{number} "), 0.0)]
+    users = [f"user{number}" for number in range(40)]
+    async with office(None, Scripted((gate, *pieces, End()))) as desk:
+        ears, bea = [await desk.here.enter(user) for user in users], desk.seat()
+        for ear, user in zip(ears, users, strict=True):
+            await desk.here.say(ear, "Count", user=user)
+            await bea.watch(ear.session_id)
+        gate.set()
+        while len([ear for ear in ears if not ear.ends]):
+            bea.shut()
+            await asyncio.sleep(0.001)
+            bea.open()
+            await asyncio.sleep(0.001)
+        await desk.here.quiet()
+        for ear in ears:
+            assert bea.copies[ear.session_id].conversation == await said(desk.here, ear.session_id)
         assert not bea.broken
 
 
