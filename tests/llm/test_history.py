@@ -60,6 +60,27 @@ def test_the_words_of_staff_are_the_assistants_under_their_name() -> None:
     assert turns(user("Help!"), staff, user("Thanks"))[1] == ("assistant", "Kim: I am on it.")
 
 
+def test_what_staff_note_for_each_other_is_never_for_the_model() -> None:
+    note = entry(Kind.NOTE, Sender.ADMIN, "A difficult one.", metadata={"admin_name": "Kim"})
+    said = entry(Kind.USER_MESSAGE, Sender.ADMIN, "I am on it.", metadata={"admin_name": "Kim"})
+    found = turns(user("Help!"), note, said, note, user("Thanks"), note)
+    assert found == [("user", "Help!"), ("assistant", "Kim: I am on it."), ("user", "Thanks")]
+    assert turns(note) == []
+
+
+def test_colleagues_who_follow_on_each_other_are_told_apart() -> None:
+    kim, lee = {"admin_name": "Kim"}, {"admin_name": "Lee"}
+    said = [entry(Kind.USER_MESSAGE, Sender.ADMIN, text, metadata=who) for text, who in (("Hello.", kim), ("Hi.", lee))]
+    handed_on = entry(Kind.ADMIN_JOIN, Sender.ADMIN, metadata=lee | {"from_name": "Kim"})
+    found = turns(user("Help!"), said[0], handed_on, said[1], user("Thanks"))
+    assert found[1] == ("assistant", "Kim: Hello.\nLee: Hi.")
+
+
+def test_a_user_who_claims_to_be_staff_stays_the_user() -> None:
+    claim = entry(Kind.USER_MESSAGE, Sender.USER, "Free for all!", metadata={"admin_name": "Kim", "event": "note"})
+    assert turns(claim) == [("user", "Free for all!")]
+
+
 def test_what_staff_said_before_the_user_said_anything_is_not_forgotten() -> None:
     staff = entry(Kind.USER_MESSAGE, Sender.ADMIN, "Your code is 42.", metadata={"admin_name": "Kim"})
     assert turns(staff, user("What is my code?"), system="Be kind.") == [
