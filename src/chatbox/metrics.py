@@ -61,7 +61,7 @@ class Metrics:
         self.sessions_ended_total = self._counter("sessions_ended_total", "Sessions ended.")
         self.admin_takeovers_total = self._counter("admin_takeovers_total", "Sessions taken over by staff.")
         self.admin_messages_dropped_total = self._counter(
-            "admin_messages_dropped_total", "Frames that a staff socket was too slow for."
+            "admin_messages_dropped_total", "Frames of staff beyond the limit, and to staff that the line did not take."
         )
 
     def _count_alerts(self) -> None:
