@@ -9,13 +9,15 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from chatbox import draft
+from chatbox.backplane.base import Turn
 from chatbox.backplane.memory import MemoryBackplane, MemoryBus
 from chatbox.draft import Draft, ReplyLimits
 from chatbox.entries import system_entry
 from chatbox.errors import Fenced, ProviderBusy, ProviderRefused, ProviderTimeout, ProviderUnreachable, StorageCorrupt
 from chatbox.llm.base import End, File, Piece, Usage
 from chatbox.protocol import SelectModel
-from chatbox.session import RESPONSE_TIMES, Change, Finish, Kind
+from chatbox.reply import Reply
+from chatbox.session import RESPONSE_TIMES, Change, Finish, Kind, Session
 from chatbox.storage.memory import MemoryStorage
 from chatbox.turn import ENDED, turn_entry
 from tests.mutants import found
@@ -516,6 +518,31 @@ async def test_a_turn_that_can_not_be_taken_is_given_up_by_a_stop_and_the_questi
         await here.leave(ear)
         await here.hub.forget(ear.session_id)
         assert (await (await here.enter()).done())["metadata"]["finish_reason"] == "stop"
+
+
+def test_a_stop_by_name_is_heard_although_its_answer_has_not_begun_yet():
+    reply = Reply(Session(id="s", user_id="ann", epoch="e"))
+    reply.end(Finish.STOPPED, "a")
+    for answer_id, finish in (("another", None), ("a", Finish.STOPPED)):
+        draft = Draft("s", Turn(answer_id, 2, 1))
+        reply.begin(draft)
+        assert draft.finish is finish
+        reply.rest()
+
+
+async def test_a_turn_that_can_not_be_taken_is_given_up_at_once(failing):
+    async with world(failing) as here:
+        ear = await here.enter()
+        failing.down = {"read"}
+        await here.say(ear, "hi")
+        async with asyncio.timeout(20):
+            while failing.failures < 6:
+                await asyncio.sleep(0.01)
+        failing.down = set()
+        begun = time.monotonic()
+        await here.replies.halt(ear.session_id)
+        assert time.monotonic() - begun < 1.0, "it waited for the next attempt"
+        await here.quiet()
 
 
 async def test_a_store_that_is_broken_for_good_is_told(failing):

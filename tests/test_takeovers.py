@@ -4,13 +4,15 @@ import asyncio
 
 import pytest
 
-from chatbox.errors import Conflict, Fenced, Forbidden, NotFound
+from chatbox import takeovers
+from chatbox.errors import Conflict, Fenced, Forbidden, NotFound, Unavailable
 from chatbox.llm.base import Piece
 from chatbox.protocol import AskHelp, CancelHelp
 from chatbox.session import Change, Kind, Principal, Sender, Staff
-from chatbox.turn import owed, turn_entry
+from chatbox.storage.memory import MemoryStorage
+from chatbox.turn import ENDED, owed, turn_entry
 from tests.storage.values import entry, turn
-from tests.world import Scripted, world
+from tests.world import WHOLE, Failing, Scripted, world
 
 BEA = Principal("bea", "Bea", frozenset({"chat_admin"}), 2e9)
 CY = Principal("cy", "Cy", frozenset({"chat_admin"}), 2e9)
@@ -240,6 +242,100 @@ async def test_an_answer_can_not_be_asked_for_again_while_staff_have_the_session
             await here.again(ear)
         await here.quiet()
         assert len(ear.ends) == 1
+
+
+async def test_a_takeover_that_fails_takes_no_question_back(monkeypatch):
+    monkeypatch.setattr(takeovers, "PATIENCE", 0.1)
+    async with world(None, Scripted([Piece("It is"), asyncio.Event()], WHOLE)) as here:
+        ear = await here.enter()
+        await here.say(ear, "What is it?")
+        await ear.hear("ai_response")
+        await here.say(ear, "Go on")
+        reply = here.replies._running[ear.session_id]
+        reply.end = lambda *_: None
+        with pytest.raises(Unavailable):
+            await here.takeovers.join(BEA, ear.session_id, "join")
+        del reply.end
+        await here.stop(ear)
+        await ear.done()
+        await here.quiet()
+        session = await here.storage.get(ear.session_id)
+        assert session.assisting_admin_id is None
+        assert await here.replies.look(session)
+        assert (await ear.done(2))["metadata"]["finish_reason"] == "stop"
+
+
+async def test_one_id_is_one_persons():
+    async with world() as here:
+        ear = await asked(here)
+        await here.takeovers.join(BEA, ear.session_id, "1")
+        with pytest.raises(Conflict, match="Another message"):
+            await here.takeovers.join(CY, ear.session_id, "1")
+        await here.say(ear, "Hello", "2")
+        with pytest.raises(Conflict, match="Another message"):
+            await here.takeovers.say(BEA, ear.session_id, "2", "Hello")
+        assert (await here.takeovers.join(BEA, ear.session_id, "1")).assisting_admin_id == "bea"
+
+
+async def test_nobody_hands_a_session_on_to_themselves():
+    async with world() as here:
+        ear = await asked(here)
+        await here.takeovers.join(BEA, ear.session_id, "join")
+        with pytest.raises(Conflict, match="colleague"):
+            await here.takeovers.transfer(BEA, BEA.staff, ear.session_id, "give")
+
+
+async def test_a_release_that_comes_too_late_says_who_has_the_session_now():
+    async with world() as here:
+        ear = await asked(here)
+        before = await here.takeovers.join(BEA, ear.session_id, "join")
+        await here.takeovers.transfer(BEA, Staff("cy", "Cy"), ear.session_id, "give")
+
+        async def as_it_was(session_id):
+            del here.takeovers._session
+            return before
+
+        here.takeovers._session = as_it_was
+        with pytest.raises(Conflict, match="Cy has this conversation"):
+            await here.takeovers.release(DI, ear.session_id, "r")
+
+
+async def test_a_hand_back_is_done_although_the_store_fails_right_after_it():
+    failing = Failing(MemoryStorage())
+    async with world(failing) as here:
+        ear = await asked(here)
+        await here.takeovers.join(BEA, ear.session_id, "join")
+        await here.say(ear, "Is anybody there?")
+        failing.down = {"read"}
+        assert (await here.takeovers.leave(BEA, ear.session_id, "leave")).assisting_admin_id is None
+        failing.down = set()
+        await here.takeovers.leave(BEA, ear.session_id, "leave")
+        await ear.done(2)
+
+
+async def test_a_question_is_answered_after_the_hand_back_however_much_staff_have_noted_since():
+    async with world() as here:
+        ear = await asked(here)
+        await here.takeovers.join(BEA, ear.session_id, "join")
+        await here.say(ear, "Is anybody there?")
+        for number in range(30):
+            await here.takeovers.note(BEA, ear.session_id, f"n{number}", "Still looking.")
+        await here.takeovers.leave(BEA, ear.session_id, "leave")
+        await ear.done(2)
+
+
+async def test_a_session_that_staff_join_while_it_ends_is_ended_and_nobodys():
+    async with world() as here:
+        ear = await asked(here)
+        before = await here.storage.get(ear.session_id)
+        await here.takeovers.join(BEA, ear.session_id, "join")
+        session = await here.sessions.close(before)
+        assert (session.assisting_admin_id, session.is_active) == (None, False)
+        await here.takeovers.join(BEA, ear.session_id, "again")
+        session = await here.sessions.close(await here.storage.get(ear.session_id))
+        assert (session.assisting_admin_id, session.is_active) == (None, False)
+        ended = [e for e in await here.log(ear.session_id) if e.metadata.get("event") == ENDED]
+        assert len(ended) == 1
 
 
 async def test_staff_may_be_asked_more_than_the_ai():
