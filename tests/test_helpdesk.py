@@ -209,6 +209,32 @@ async def test_asking_again_and_again_makes_no_flood(clock):
         assert len(asked) <= 2
 
 
+async def test_who_asks_again_soon_is_told_of_when_five_minutes_have_passed(clock):
+    async with helpdesk() as desk, desk.open():
+        ear = await desk.here.enter()
+        await desk.here.do(ear, AskHelp(message_id="h1"))
+        await desk.office.until(lambda: _said(desk, ear, ["asked", "told"]))
+        await desk.here.do(ear, CancelHelp(message_id="c1"))
+        await desk.here.do(ear, AskHelp(message_id="h2"))
+        await desk.calls.look()
+        await asyncio.sleep(0.1)
+        assert len(desk.office.box.got) == 1
+        clock.passes(AGAIN + 1)
+        await desk.office.until(lambda: _told_last(desk, ear))
+
+
+async def test_news_of_an_old_call_says_nothing_about_a_new_one(clock):
+    async with helpdesk() as desk:
+        ear = await desk.here.enter()
+        await desk.here.do(ear, AskHelp(message_id="h1"))
+        old = (await desk.storage.get(ear.session_id)).help_since
+        await desk.here.do(ear, CancelHelp(message_id="c1"))
+        await asyncio.sleep(0.005)
+        await desk.here.do(ear, AskHelp(message_id="h2"))
+        await desk.desk.told(ear.session_id, old, clock.at)
+        assert await desk.states(ear.session_id) == ["asked", "none", "asked"]
+
+
 async def _told_last(desk, ear):
     return (await desk.states(ear.session_id))[-1] == "told"
 

@@ -228,6 +228,20 @@ async def test_several_replicas_keep_the_limit_together(clock, tmp_path):
         assert sum(len(one.box.got) for one in offices) == MOST + 1
 
 
+async def test_of_many_counted_at_once_five_are_let_through(clock):
+    async with office() as here:
+        get = here.records.get
+
+        async def late(*place):
+            found = await get(*place)
+            await asyncio.sleep(0.002)
+            return found
+
+        here.records.get = late
+        verdicts = await asyncio.gather(*[here.alerts.admit(crash(number), NOON) for number in range(20)])
+        assert sum(isinstance(verdict, Alert) for verdict in verdicts) == MOST
+
+
 async def test_thousands_of_calls_at_once_are_five_alerts_and_a_digest_and_everyone_is_told(clock, tmp_path):
     count = 2000
     async with office(SqliteStorage(tmp_path / "chatbox.db")) as here, here.working():

@@ -6,7 +6,7 @@ import pytest
 
 from chatbox.errors import StorageBusy
 from chatbox.notify import claims
-from chatbox.notify.claims import MOST_TRIES, backoff
+from chatbox.notify.claims import MOST_TRIES, Claim, Lost, backoff
 from chatbox.notify.outbox import KEPT, retry
 from chatbox.storage.encrypted import EncryptedStorage
 from chatbox.storage.memory import MemoryStorage
@@ -88,6 +88,28 @@ async def test_a_claim_is_renewed_while_a_channel_is_slow(clock, monkeypatch):
             slow.box.gate.set()
             await slow.settled("crashed:1")
         assert slow.box.tries + other.box.tries == 1
+
+
+async def test_a_clock_that_is_set_on_makes_no_process_send_twice_what_it_is_sending(clock):
+    async with office() as here:
+        here.box.gate = asyncio.Event()
+        async with here.working():
+            await here.alerts.raise_(crash(1))
+            await here.until(lambda: here.box.tries)
+            clock.passes(86_400)
+            await asyncio.sleep(0.1)
+            here.box.gate.set()
+            await here.settled("crashed:1")
+        assert here.box.tries == 1
+
+
+async def test_of_two_who_claim_an_alert_at_once_one_has_it(clock):
+    async with office() as here:
+        await here.alerts.raise_(crash(1))
+        record = await here.record("crashed:1")
+        await Claim(here.records, record).renew()
+        with pytest.raises(Lost):
+            await Claim(here.records, record).renew()
 
 
 async def test_a_failure_that_passes_is_tried_again_later_and_later(clock):
