@@ -154,8 +154,10 @@ class Board:
             self._reading = None
         late = {session.id for session in found if session.seq < self._seen.get(session.id, 0)}
         fresh = {view["id"]: view for view in views if view["id"] not in told | late}
-        queue = {session_id: view for session_id, view in self._waiting.items() if session_id in told}
-        self._set(queue | fresh)
+        queue = {session_id: view for session_id, view in self._waiting.items() if session_id in told} | fresh
+        if _places(queue) != _places(self._waiting):
+            self._moved.set()
+        self._waiting = queue
 
     async def _read_again(self) -> None:
         async with self._lock:
@@ -163,11 +165,6 @@ class Board:
                 await self._read()
             except StorageError as error:
                 log.warning("the waiting queue can't be read now", error=str(error))
-
-    def _set(self, queue: dict[str, Mapping[str, Any]]) -> None:
-        if _places(queue) != _places(self._waiting):
-            self._moved.set()
-        self._waiting = queue
 
     def _hear(self, event: Event) -> None:
         match event:
@@ -182,10 +179,12 @@ class Board:
             return
         self._remember(told)
         self._all(frame)
-        queue = {key: view for key, view in self._waiting.items() if key != told.session_id}
-        if told.session and "help_since" in told.session:
-            queue[told.session_id] = told.session
-        self._set(queue)
+        before = self._waiting.pop(told.session_id, None)
+        after = told.session if told.session and "help_since" in told.session else None
+        if after:
+            self._waiting[told.session_id] = after
+        if _place(before) != _place(after):
+            self._moved.set()
 
     def _remember(self, told: _Told) -> None:
         if self._reading is not None:
@@ -200,6 +199,11 @@ class Board:
             desk.send(frame)
 
 
-def _places(queue: Mapping[str, Mapping[str, Any]]) -> set[tuple[str, str, str]]:
-    """What counts as a change of the queue: who waits, since when, and whether staff were told."""
-    return {(session_id, view["help_since"], view["help_state"]) for session_id, view in queue.items()}
+def _places(queue: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[str, str] | None]:
+    return {session_id: _place(view) for session_id, view in queue.items()}
+
+
+def _place(view: Mapping[str, Any] | None) -> tuple[str, str] | None:
+    """What counts as a change of the queue: since when somebody waits, and whether staff were told; None: not at
+    all."""
+    return (view["help_since"], view["help_state"]) if view else None

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
+from itertools import islice
 
 import msgspec
 import structlog
@@ -120,7 +121,7 @@ class News:
 
     async def _tell(self) -> None:
         now = time.monotonic()
-        batch = [(session_id, self._due.pop(session_id)) for session_id in list(self._due)[:AT_ONCE]]
+        batch = [(session_id, self._due.pop(session_id)) for session_id in list(islice(self._due, AT_ONCE))]
         for session_id, _ in batch:
             self._held[session_id] = None
             self._releases.append((now + PERIOD, session_id))
