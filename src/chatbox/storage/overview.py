@@ -168,8 +168,16 @@ def place(takeover: Takeover) -> tuple[int, str, int]:
     return takeover.start, takeover.session_id, takeover.index
 
 
+NOTHING = Tally()
+MESSAGE = Tally(messages=1)
+
+
 def tally_of(entry: Entry, change: Change) -> Tally:
-    """What is counted of an entry, in the minute of its time. Every store gives the same."""
+    """What is counted of an entry, in the minute of its time. Every store gives the same; of most entries that is
+    ``MESSAGE`` or ``NOTHING``, these very ones."""
+    timed = change.response_ms is not None or change.first_ms is not None
+    if not (change.ends_turn or change.tokens or change.failed or timed):
+        return MESSAGE if entry.kind in MESSAGES else NOTHING
     return Tally(
         messages=int(entry.kind in MESSAGES),
         answers=int(change.ends_turn and entry.kind is Kind.AI_RESPONSE),

@@ -16,15 +16,15 @@ Used by the writing thread alone.
 from __future__ import annotations
 
 import sqlite3
+from collections import defaultdict
 from typing import NamedTuple
 
 from msgspec.structs import astuple
 
 from chatbox.session import Change, Entry, Session
-from chatbox.storage.overview import HOUR, MINUTE, Tally, minute_of, tally_of
+from chatbox.storage.overview import HOUR, MESSAGE, MINUTE, NOTHING, Tally, minute_of, tally_of
 
 DAY = 24 * HOUR
-NOTHING = Tally()
 ADDED = Tally.__struct_fields__[:-2]
 HIGHEST = Tally.__struct_fields__[-2:]
 
@@ -82,6 +82,7 @@ _COLUMNS = Listing._fields[:-1]
 class Summaries:
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
+        self._messages: defaultdict[int, int] = defaultdict(int)
         self._counted: dict[int, Tally] = {}
 
     def list_new(self, session: Session) -> None:
@@ -95,6 +96,8 @@ class Summaries:
         """A session has changed."""
         if before.last_index == 0:
             self._begin(after.start_time, 1)
+        if before.is_active and after.is_active:
+            return
         old, new = listing_of(before), listing_of(after)
         if old != new:
             if old:
@@ -116,22 +119,24 @@ class Summaries:
 
     def count(self, entry: Entry, change: Change) -> None:
         """An entry was stored."""
-        tally = tally_of(entry, change)
-        if tally != NOTHING:
-            minute = minute_of(entry.timestamp)
-            known = self._counted.get(minute)
-            self._counted[minute] = known.plus(tally) if known else tally
+        tally, minute = tally_of(entry, change), minute_of(entry.timestamp)
+        if tally is MESSAGE:
+            self._messages[minute] += 1
+        elif tally is not NOTHING:
+            self._counted[minute] = self._counted.get(minute, NOTHING).plus(tally)
 
     def flush(self) -> None:
         """Write what was counted in the transaction that is going to be committed."""
-        for minute, tally in self._counted.items():
-            values = astuple(tally)
+        for minute in self._messages.keys() | self._counted.keys():
+            messages = Tally(messages=self._messages.get(minute, 0))
+            values = astuple(messages.plus(self._counted.get(minute, NOTHING)))
             self._db.execute(_TALLY, (MINUTE, minute, *values))
             self._db.execute(_TALLY, (HOUR, minute - minute % HOUR, *values))
-        self._counted.clear()
+        self.forget()
 
     def forget(self) -> None:
-        """The transaction was undone."""
+        """The transaction was undone, or all of it is written."""
+        self._messages.clear()
         self._counted.clear()
 
     def _insert(self, listing: Listing) -> None:
