@@ -104,8 +104,10 @@ class Reply:
         if entry.kind is Kind.REGENERATE:
             self._stop_before(entry.index)
         elif entry.kind is Kind.STOP:
-            self.woken = self.woken and not entry.metadata.keys() & {turn.HALT, turn.PAUSE}
-            self.end(Finish.STOPPED, entry.metadata.get("target") or None)
+            target = entry.metadata.get("target") or None
+            if entry.metadata.keys() & {turn.HALT, turn.PAUSE}:
+                self.woken = self.woken and self.draft is not None and self.draft.turn.answer_id != target
+            self.end(Finish.STOPPED, target)
 
     def _stop_before(self, index: int) -> None:
         """Stop a turn that was taken before an entry; a later one knows of that entry."""

@@ -8,16 +8,17 @@ import pytest
 from chatbox.allowance import FRAMES
 from chatbox.backplane.base import Pool, Window
 from chatbox.backplane.memory import MemoryBackplane, MemoryBus, MemoryQuotas
-from chatbox.errors import NotFound, TooMany
+from chatbox.errors import Conflict, NotFound, TooMany
 from chatbox.housekeeping import Housekeeping, Periods
 from chatbox.hub import Position
 from chatbox.llm.base import End, Piece
 from chatbox.reply import ANSWERS
-from chatbox.session import Kind
+from chatbox.session import Kind, Principal
 from chatbox.sessions import LISTENERS, NEW
 from chatbox.storage.memory import MemoryStorage
 from tests.world import WHOLE, Failing, Scripted, World, principal
 
+BEA, CY = (Principal(name.lower(), name, frozenset({"chat_admin"}), 2e9) for name in ("Bea", "Cy"))
 HOUR = Periods(interval=3600.0, session_ttl=3600.0, reconnect_timeout=3600.0)
 
 
@@ -252,6 +253,107 @@ async def test_the_session_of_a_dead_replica_can_be_ended_when_its_lease_is_over
         await ending
         log = await kinds(here, ear.session_id)
         assert log[-2:] == [Kind.AI_RESPONSE, Kind.NOTIFICATION]
+
+
+async def test_a_takeover_through_another_replica_stops_the_answer_and_the_ai_is_silent_everywhere():
+    _, script = slow_answer()
+    async with cluster(3, script, WHOLE) as here:
+        one, two, three = here.replicas
+        ear = await one.enter()
+        others = [await replica.enter(session_id=ear.session_id) for replica in (two, three)]
+        await one.say(ear, "hi")
+        for listener in (ear, *others):
+            await listener.hear("ai_response", 2)
+        await two.takeovers.join(BEA, ear.session_id, "join")
+        await three.say(others[1], "is anybody there?")
+        await three.takeovers.say(BEA, ear.session_id, "words", "It is me.")
+        await here.quiet()
+        for listener in (ear, *others):
+            await listener.until(lambda by=listener: any(f["content"] == "It is me." for f in by.of("user_message")))
+            (end,) = listener.ends
+            assert end["metadata"]["finish_reason"] == "stopped"
+            assert listener.frames.index(end) < listener.frames.index(listener.of("admin_join")[0])
+            assert texts(listener) == ["hi", "one two ", "is anybody there?", "It is me."]
+            assert not listener.copy.broken
+        assert len(here.model.prompts) == 1
+        await one.takeovers.leave(BEA, ear.session_id, "leave")
+        await here.quiet()
+        assert len(here.model.prompts) == 1
+
+
+async def test_what_was_asked_while_another_replica_was_stopped_by_a_takeover_is_answered_after_it():
+    _, script = slow_answer()
+    async with cluster(2, script, WHOLE) as here:
+        one, two = here.replicas
+        ear = await one.enter()
+        await one.say(ear, "hi")
+        await ear.hear("ai_response", 2)
+        await one.say(ear, "and another thing")
+        await two.takeovers.join(BEA, ear.session_id, "join")
+        await here.quiet()
+        assert len(ear.ends) == 1
+        await two.takeovers.leave(BEA, ear.session_id, "leave")
+        assert (await ear.done(2))["metadata"]["finish_reason"] == "stop"
+        assert here.model.asked[-1] == "and another thing"
+
+
+async def test_of_two_members_of_staff_on_two_replicas_one_has_the_session_and_the_other_hears_the_name():
+    _, script = slow_answer()
+    async with cluster(3, script) as here:
+        one, two, three = here.replicas
+        ear = await one.enter()
+        await one.say(ear, "hi")
+        await ear.hear("ai_response", 2)
+        both = await asyncio.gather(
+            two.takeovers.join(BEA, ear.session_id, "b"),
+            three.takeovers.join(CY, ear.session_id, "c"),
+            return_exceptions=True,
+        )
+        (refused,) = [one for one in both if isinstance(one, Conflict)]
+        (session,) = [one for one in both if not isinstance(one, Conflict)]
+        assert str(refused) == f"{session.assisting_admin_name} has this conversation."
+        assert (await kinds(here, ear.session_id)).count(Kind.ADMIN_JOIN) == 1
+
+
+async def test_the_answer_of_a_dead_replica_can_be_taken_over_when_its_lease_is_over():
+    _, script = slow_answer()
+    async with cluster(2, script) as here:
+        one, two = here.replicas
+        ear = await one.enter()
+        other = await two.enter(session_id=ear.session_id)
+        await one.say(ear, "hi")
+        await other.hear("ai_response", 2)
+        joining = asyncio.create_task(two.takeovers.join(BEA, ear.session_id, "join"))
+        await here.kill(0)
+        assert (await joining).assisting_admin_id == "bea"
+        assert (await other.done())["metadata"]["finish_reason"] in ("stopped", "interrupted")
+        assert (await kinds(here, ear.session_id))[-2:] == [Kind.AI_RESPONSE, Kind.ADMIN_JOIN]
+
+
+async def test_a_question_is_answered_although_the_replica_that_gave_the_session_back_is_gone():
+    async with cluster(2) as here:
+        one, two = here.replicas
+        asker = await one.enter()
+        await one.say(asker, "hi")
+        await asker.done()
+        await two.takeovers.join(BEA, asker.session_id, "join")
+        await one.say(asker, "is anybody there?")
+        await one.leave(asker)
+        await one.hub.forget(asker.session_id)
+        ear = await one.enter(session_id=asker.session_id)
+        two.replies._draining = True
+        await two.takeovers.leave(BEA, ear.session_id, "leave")
+        await ear.hear("admin_leave")
+        assert one.hub.room(ear.session_id).owing.asked_at
+        await here.see_to(0)
+        await ear.done()
+        await here.quiet()
+        await two.takeovers.join(BEA, ear.session_id, "again")
+        await two.takeovers.leave(BEA, ear.session_id, "bye")
+        await ear.hear("admin_leave", 2)
+        await here.see_to(0)
+        assert one.hub.room(ear.session_id).owing.asked_at is None
+        assert len(here.model.prompts) == 2
 
 
 async def test_sockets_that_come_to_several_replicas_at_once_have_one_session():
