@@ -16,7 +16,6 @@ from pymongo import ReplaceOne
 
 from chatbox.errors import StorageError
 from chatbox.session import Change, Entry
-from chatbox.storage.base import Counted
 from chatbox.storage.mongo.client import Document
 from chatbox.storage.mongo.database import IN_TIME, Database
 from chatbox.storage.overview import HOUR, MINUTE, NOTHING, Tally, tally_of
@@ -96,29 +95,6 @@ class Tallies:
         width = HOUR if steps.step >= HOUR else MINUTE
         found = await self._grouped({"width": width, "at": {"$gte": steps.start, "$lt": steps.stop}}, place)
         return {int(one["_id"]) // steps.step: _tally(one) for one in found}
-
-    async def counted(self, after: Span, limit: int) -> list[Counted]:
-        """All processes' totals in the next minutes and hours."""
-        await self.flush()
-        width, at = after
-        wanted = {"width": {"$gte": width}, "$or": [{"width": {"$gt": width}}, {"at": {"$gt": at}}]}
-
-        async def next_ones() -> list[Counted]:
-            totals: dict[Span, Tally] = {}
-            cursor = self._db.tallies.find(wanted, hint=IN_TIME, batch_size=limit)
-            async for document in cursor.sort([("width", 1), ("at", 1)]):
-                span = document["width"], document["at"]
-                if span not in totals and len(totals) == limit:
-                    break
-                totals[span] = totals.get(span, NOTHING).plus(_tally(document))
-            return [Counted(*span, tally) for span, tally in totals.items()]
-
-        return await self._db.run(next_ones)
-
-    async def replace(self, counted: Sequence[Counted]) -> None:
-        """Store totals that came from elsewhere."""
-        writes = [_replacement(f"{one.width}:{one.at}", one.place, one.tally) for one in counted]
-        await self._db.run(lambda: self._db.tallies.bulk_write(writes, ordered=False))
 
     def _add(self, span: Span, tally: Tally) -> None:
         total = self._totals.get(span)
