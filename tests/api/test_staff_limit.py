@@ -148,7 +148,7 @@ class Office:
         """None when it passes, else the seconds that the answer's ``Retry-After`` says."""
         header = (b"authorization", f"Bearer {TOKENS[who]}".encode())
         try:
-            await self.guard(Request({"type": "http", "headers": [header]}))
+            await self.guard(Request({"type": "http", "headers": [header], "query_string": b""}))
         except RateLimitExceeded as refusal:
             return -(-refusal.retry_after // 1000)
         return None
