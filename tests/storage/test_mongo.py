@@ -321,6 +321,16 @@ async def test_usage_is_counted_once_for_each_answer_however_often_it_is_done(mo
     assert await mongo.usage("ada", day_of(NOON)) == 7
 
 
+async def test_what_several_processes_counted_in_a_minute_is_one_total(mongo: MongoStorage) -> None:
+    async with MongoStorage(mongo._settings) as other:
+        for user_id, store in (("ada", mongo), ("bob", other), ("cy", other)):
+            await started(store, user_id=user_id)
+    for limit in (1, 10):
+        minute, *hours = await mongo.counted((0, 0), limit)
+        assert minute.tally.messages == 3
+        assert [hour.tally for hour in hours] == [minute.tally] * (limit > 1)
+
+
 async def test_of_the_processes_one_sweeps_at_a_time(mongo: MongoStorage) -> None:
     async with MongoStorage(mongo._settings) as other:
         turns = [one._sweep._is_ours for one in (mongo, other, mongo)]

@@ -10,13 +10,14 @@ import pytest
 from msgspec.structs import replace
 
 from chatbox.errors import StorageBusy, StorageError
-from chatbox.session import Change, Entry, Kind, Session, day_of
+from chatbox.session import Change, Kind, Session, day_of
 from chatbox.storage import moving
-from chatbox.storage.base import CellStorage, Copy, Partial, SessionQuery, Spent, Storage
+from chatbox.storage.base import CellStorage, Counted, Partial, SessionQuery, Spent, Storage
 from chatbox.storage.encrypted import EncryptedStorage
 from chatbox.storage.memory import MemoryStorage
 from chatbox.storage.mongo import MongoStorage, MongoTarget
 from chatbox.storage.moving import Move, Moved, Progress
+from chatbox.storage.overview import HOUR, MINUTE, Tally
 from chatbox.storage.records import Record
 from chatbox.storage.sqlite import SqliteStorage
 from tests.storage.mongo import shared
@@ -55,13 +56,13 @@ async def fill(storage: Storage) -> list[Session]:
     return [*talks, await storage.create(session(user_id="ada"))]
 
 
-async def everything(
-    store: CellStorage,
-) -> tuple[list[Copy], list[list[Entry]], list[Spent], dict[str, str], list[Record]]:
+async def everything(store: CellStorage) -> tuple[list[Any], ...]:
     copies = await store.copies("", 1000)
     logs = [await store.read(copy.session.id) for copy in copies]
-    records = await store.recorded(("", ""), 1000)
-    return copies, logs, await store.spent(("", ""), 1000), await store.key_checks(), records
+    spent, checks = await store.spent(("", ""), 1000), await store.key_checks()
+    counted, records = await store.counted((0, 0), 1000), await store.recorded(("", ""), 1000)
+    assert bool(copies) == bool(counted)
+    return copies, logs, spent, sorted(checks.items()), counted, records
 
 
 async def move(source: CellStorage, target: MongoTarget, origin: str = "here") -> tuple[Moved, list[Progress]]:
@@ -107,6 +108,20 @@ async def test_usages_come_in_the_order_of_users_and_days(cells: CellStorage) ->
     assert await cells.spent(("bob", tomorrow), 10) == []
 
 
+async def test_what_was_counted_comes_in_the_order_of_minutes_and_hours(cells: CellStorage) -> None:
+    for user_id in ("bob", "ada"):
+        await talk(cells, user_id, 1)
+    today, tomorrow = (
+        Tally(messages=4, tokens=14, responses=2, response_ms=18, response_max=9),
+        Tally(messages=2, tokens=10),
+    )
+    days = ((NOON, today), (NOON + DAY, tomorrow))
+    expected = [Counted(width, at - at % width, tally) for width in (MINUTE, HOUR) for at, tally in days]
+    assert await cells.counted((0, 0), 10) == expected
+    assert await cells.counted(expected[0].place, 2) == expected[1:3]
+    assert await cells.counted(expected[-1].place, 10) == []
+
+
 # -- copies -----------------------------------------------------------------------------------------------------------
 
 
@@ -125,12 +140,15 @@ async def test_a_copy_is_used_on_under_the_same_keys(tmp_path: Path, target: Mon
     async with EncryptedStorage(SqliteStorage(tmp_path / "chatbox.db"), ring("new")) as source:
         talks = await fill(source)
         expected = [(await source.get(one.id), await source.read(one.id)) for one in talks]
+        figures = await source.overview.figures(NOON - DAY, NOON + 2 * DAY, NOON + 3 * DAY)
+        assert figures.tally.tokens == 4 * 12
         await move(source._inner, target)
     async with EncryptedStorage(MongoStorage(target._settings), ring("new")) as copy:
         assert [(await copy.get(one.id), await copy.read(one.id)) for one in talks] == expected
         (found,) = await copy.find(SessionQuery(share_token=f"token {talks[0].id}"))
         assert found.id == talks[0].id
         assert await copy.usage("ada", day_of(NOON)) == 14
+        assert await copy.overview.figures(NOON - DAY, NOON + 2 * DAY, NOON + 3 * DAY) == figures
         assert await copy.records.find("alert", key="ada") == [record(1), record(0)]
         assert await copy.records.due("audit", NOON, 2) == [record(3), record(5)]
         assert await copy.records.replace(record(1))
@@ -176,6 +194,9 @@ class Failing(MongoTarget):
 
     async def put_spent(self, *arguments: Any) -> None:
         await self._do("put_spent", *arguments)
+
+    async def put_counted(self, *arguments: Any) -> None:
+        await self._do("put_counted", *arguments)
 
     async def put_recorded(self, *arguments: Any) -> None:
         await self._do("put_recorded", *arguments)
@@ -298,6 +319,19 @@ async def test_a_copy_that_does_not_give_back_its_records_is_not_finished() -> N
 
     async with Forgetful(shared.settings()) as target:
         with pytest.raises(StorageError, match="records that it got"):
+            await move(source, target)
+
+
+async def test_a_copy_that_does_not_give_back_what_was_counted_is_not_finished() -> None:
+    source = MemoryStorage()
+    await fill(source)
+
+    class Forgetful(MongoTarget):
+        async def put_counted(self, counted: Any) -> None:
+            await super().put_counted(counted[1:])
+
+    async with Forgetful(shared.settings()) as target:
+        with pytest.raises(StorageError, match="what was counted"):
             await move(source, target)
 
 

@@ -43,7 +43,7 @@ import msgspec
 
 from chatbox.errors import Fenced
 from chatbox.session import Change, Entry, Session, Takeover
-from chatbox.storage.overview import Overview
+from chatbox.storage.overview import Overview, Tally
 from chatbox.storage.records import Record, Records
 
 AI = ""
@@ -228,6 +228,18 @@ class Spent(msgspec.Struct, frozen=True, order=True):
     tokens: int
 
 
+class Counted(msgspec.Struct, frozen=True):
+    """What was counted in a minute or an hour: ``width`` ms from ``at`` on."""
+
+    width: int
+    at: int
+    tally: Tally
+
+    @property
+    def place(self) -> tuple[int, int]:
+        return self.width, self.at
+
+
 class Source(ABC):
     """What a store holds, to be copied into another one. Sealed values come as they are stored."""
 
@@ -242,6 +254,10 @@ class Source(ABC):
     @abstractmethod
     async def spent(self, after: tuple[str, str], limit: int) -> list[Spent]:
         """The next usages in the order of (user_id, day)."""
+
+    @abstractmethod
+    async def counted(self, after: tuple[int, int], limit: int) -> list[Counted]:
+        """The next minutes and hours in which something was counted, in the order of (width, at)."""
 
     @abstractmethod
     async def recorded(self, after: tuple[str, str], limit: int) -> list[Record]:
@@ -279,6 +295,10 @@ class Target(CellStorage, ABC):
     @abstractmethod
     async def put_spent(self, spent: Sequence[Spent]) -> None:
         """Store usages, each in the place of what there is of its user and day."""
+
+    @abstractmethod
+    async def put_counted(self, counted: Sequence[Counted]) -> None:
+        """Store what was counted, each in the place of what there is of its time."""
 
     @abstractmethod
     async def put_recorded(self, records: Sequence[Record]) -> None:

@@ -16,6 +16,7 @@ from chatbox.storage.base import (
     Cell,
     CellStorage,
     Copy,
+    Counted,
     Partial,
     Renewal,
     SessionQuery,
@@ -24,7 +25,7 @@ from chatbox.storage.base import (
     admit_partial,
     period_closed,
 )
-from chatbox.storage.overview import Tally, minute_of, tally_of
+from chatbox.storage.overview import HOUR, MINUTE, Tally, minute_of, tally_of
 from chatbox.storage.records import Record, Records, data_from, data_text
 from chatbox.storage.scan import ScanOverview
 
@@ -168,6 +169,14 @@ class MemoryStorage(CellStorage):
     async def spent(self, after: tuple[str, str], limit: int) -> list[Spent]:
         days = sorted(day for day in self._usage if day > after)[:limit]
         return [Spent(*day, self._usage[day]) for day in days]
+
+    async def counted(self, after: tuple[int, int], limit: int) -> list[Counted]:
+        totals: defaultdict[tuple[int, int], Tally] = defaultdict(Tally)
+        for minute, tally in self._minutes.items():
+            for width in (MINUTE, HOUR) if tally != Tally() else ():
+                place = width, minute - minute % width
+                totals[place] = totals[place].plus(tally)
+        return [Counted(*place, totals[place]) for place in sorted(totals) if place > after][:limit]
 
     async def recorded(self, after: tuple[str, str], limit: int) -> list[Record]:
         return self._records.after(after, limit)

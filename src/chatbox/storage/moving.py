@@ -77,6 +77,7 @@ class Move:
         await self._copy(after)
         compared = await self._compare()
         tokens = await self._copy_spent()
+        await self._copy_counted()
         records = await self._copy_records()
         await self._target.replace_key_checks(await self._source.key_checks())
         await self._target.finish()
@@ -149,6 +150,14 @@ class Move:
             tokens += sum(one.tokens for one in page)
             after = page[-1].user_id, page[-1].day
         return tokens
+
+    async def _copy_counted(self) -> None:
+        after = (0, 0)
+        while page := await self._source.counted(after, BATCH):
+            await self._target.put_counted(page)
+            if await self._target.counted(after, len(page)) != page:
+                raise StorageError("the target does not give back what was counted")
+            after = page[-1].place
 
     async def _copy_records(self) -> int:
         await self._remove_records()

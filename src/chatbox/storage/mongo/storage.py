@@ -17,7 +17,7 @@ from typing import Self
 from chatbox.errors import StorageError
 from chatbox.session import Change, Entry, Session
 from chatbox.settings import Settings
-from chatbox.storage.base import Appended, Cell, CellStorage, Copy, Partial, Renewal, SessionQuery, Spent
+from chatbox.storage.base import Appended, Cell, CellStorage, Copy, Counted, Partial, Renewal, SessionQuery, Spent
 from chatbox.storage.mongo import cells, queries, records, source
 from chatbox.storage.mongo.client import MongoSettings, checked
 from chatbox.storage.mongo.database import Database
@@ -126,6 +126,9 @@ class MongoStorage(CellStorage):
 
     async def spent(self, after: tuple[str, str], limit: int) -> list[Spent]:
         return await source.spent(self._db, after, limit)
+
+    async def counted(self, after: tuple[int, int], limit: int) -> list[Counted]:
+        return await self._tallies.counted(after, limit)
 
     async def recorded(self, after: tuple[str, str], limit: int) -> list[Record]:
         return await records.after(self._db, after, limit)

@@ -8,6 +8,7 @@ twice is to write it once. What a process counted in the last second before it w
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import structlog
 from bson import ObjectId
@@ -16,6 +17,7 @@ from pymongo import ReplaceOne
 
 from chatbox.errors import StorageError
 from chatbox.session import Change, Entry
+from chatbox.storage.base import Counted
 from chatbox.storage.mongo.client import Document
 from chatbox.storage.mongo.database import IN_TIME, Database
 from chatbox.storage.overview import HOUR, MINUTE, NOTHING, Tally, tally_of
@@ -72,7 +74,7 @@ class Tallies:
         """Write what has been counted."""
         async with self._writing:
             unwritten, self._unwritten = self._unwritten, {}
-            writes = [ReplaceOne({"_id": total.id}, _document(total), upsert=True) for total in unwritten.values()]
+            writes = [_replacement(total.id, total.span, total.tally) for total in unwritten.values()]
             try:
                 if writes:
                     await self._db.run(lambda: self._db.tallies.bulk_write(writes, ordered=False))
@@ -96,6 +98,29 @@ class Tallies:
         found = await self._grouped({"width": width, "at": {"$gte": steps.start, "$lt": steps.stop}}, place)
         return {int(one["_id"]) // steps.step: _tally(one) for one in found}
 
+    async def counted(self, after: Span, limit: int) -> list[Counted]:
+        """All processes' totals in the next minutes and hours."""
+        await self.flush()
+        width, at = after
+        wanted = {"width": {"$gte": width}, "$or": [{"width": {"$gt": width}}, {"at": {"$gt": at}}]}
+
+        async def next_ones() -> list[Counted]:
+            totals: dict[Span, Tally] = {}
+            cursor = self._db.tallies.find(wanted, hint=IN_TIME, batch_size=limit)
+            async for document in cursor.sort([("width", 1), ("at", 1)]):
+                span = document["width"], document["at"]
+                if span not in totals and len(totals) == limit:
+                    break
+                totals[span] = totals.get(span, NOTHING).plus(_tally(document))
+            return [Counted(*span, tally) for span, tally in totals.items()]
+
+        return await self._db.run(next_ones)
+
+    async def replace(self, counted: Sequence[Counted]) -> None:
+        """Store totals that came from elsewhere."""
+        writes = [_replacement(f"{one.width}:{one.at}", one.place, one.tally) for one in counted]
+        await self._db.run(lambda: self._db.tallies.bulk_write(writes, ordered=False))
+
     def _add(self, span: Span, tally: Tally) -> None:
         total = self._totals.get(span)
         if total is None:
@@ -115,9 +140,9 @@ class Tallies:
         return await self._db.run(grouped)
 
 
-def _document(total: Total) -> Document:
-    width, at = total.span
-    return {"_id": total.id, "width": width, "at": at, **asdict(total.tally)}
+def _replacement(place: ObjectId | str, span: Span, tally: Tally) -> ReplaceOne[Document]:
+    width, at = span
+    return ReplaceOne({"_id": place}, {"_id": place, "width": width, "at": at, **asdict(tally)}, upsert=True)
 
 
 def _tally(document: Document) -> Tally:

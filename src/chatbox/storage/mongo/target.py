@@ -13,7 +13,7 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from chatbox.errors import StorageError
 from chatbox.session import Entry, Session
-from chatbox.storage.base import Copy, Spent, Target
+from chatbox.storage.base import Copy, Counted, Spent, Target
 from chatbox.storage.mongo import documents
 from chatbox.storage.mongo.attempts import DUPLICATE
 from chatbox.storage.mongo.client import Document
@@ -65,6 +65,9 @@ class MongoTarget(MongoStorage, Target):
         ]
         await self._write(self._db.usage, [ReplaceOne({"_id": one["_id"]}, one, upsert=True) for one in found])
 
+    async def put_counted(self, counted: Sequence[Counted]) -> None:
+        await self._tallies.replace(counted)
+
     async def put_recorded(self, records: Sequence[Record]) -> None:
         found = [({"kind": record.kind, "id": record.id}, record_document(record)) for record in records]
         await self._write(self._db.records, [ReplaceOne(place, record, upsert=True) for place, record in found])
@@ -78,7 +81,7 @@ class MongoTarget(MongoStorage, Target):
         """Nothing is looked for: it is not whole yet."""
 
     async def _refuse_others(self) -> None:
-        kept = (self._db.sessions, self._db.messages, self._db.usage, self._db.records)
+        kept = (self._db.sessions, self._db.messages, self._db.usage, self._db.tallies, self._db.records)
         if any([await self._holds(held) for held in kept]):
             others = "name another database or collection by MONGO_DATABASE or MONGO_COLLECTION"
             raise StorageError(f"the target holds conversations already; {others}")

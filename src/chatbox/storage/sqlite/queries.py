@@ -8,11 +8,13 @@ import sqlite3
 from typing import Any
 
 from chatbox.session import Entry, Session
-from chatbox.storage.base import Copy, Partial, SessionQuery, Spent
+from chatbox.storage.base import Copy, Counted, Partial, SessionQuery, Spent
+from chatbox.storage.overview import Tally
 from chatbox.storage.sqlite import rows
 
 SESSION = ", ".join(rows.SESSION_COLUMNS)
 ENTRY = ", ".join(rows.ENTRY_COLUMNS)
+TALLY = ", ".join(Tally.__struct_fields__)
 NUMBER = "(SELECT number FROM sessions WHERE id = ?)"
 
 
@@ -61,6 +63,11 @@ def copies(db: sqlite3.Connection, after: str, limit: int) -> list[Copy]:
 def spent(db: sqlite3.Connection, after: tuple[str, str], limit: int) -> list[Spent]:
     sql = "SELECT user_id, day, tokens FROM usage WHERE (user_id, day) > (?, ?) ORDER BY user_id, day LIMIT ?"
     return [Spent(*row) for row in db.execute(sql, (*after, limit))]
+
+
+def counted(db: sqlite3.Connection, after: tuple[int, int], limit: int) -> list[Counted]:
+    sql = f"SELECT width, at, {TALLY} FROM tallies WHERE (width, at) > (?, ?) ORDER BY width, at LIMIT ?"
+    return [Counted(width, at, Tally(*tally)) for width, at, *tally in db.execute(sql, (*after, limit))]
 
 
 def key_checks(db: sqlite3.Connection) -> dict[str, str]:

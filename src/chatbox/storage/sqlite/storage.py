@@ -18,7 +18,7 @@ from typing import Self, TypeVar
 
 from chatbox.errors import StorageError
 from chatbox.session import Change, Entry, Session
-from chatbox.storage.base import Appended, Cell, CellStorage, Copy, Partial, Renewal, SessionQuery, Spent
+from chatbox.storage.base import Appended, Cell, CellStorage, Copy, Counted, Partial, Renewal, SessionQuery, Spent
 from chatbox.storage.records import Record
 from chatbox.storage.sqlite import cells, queries, records
 from chatbox.storage.sqlite.groupcommit import GroupCommit, translated
@@ -120,6 +120,9 @@ class SqliteStorage(CellStorage):
 
     async def spent(self, after: tuple[str, str], limit: int) -> list[Spent]:
         return await self._readers.run(bind(queries.spent, after=after, limit=limit))
+
+    async def counted(self, after: tuple[int, int], limit: int) -> list[Counted]:
+        return await self._readers.run(bind(queries.counted, after=after, limit=limit))
 
     async def recorded(self, after: tuple[str, str], limit: int) -> list[Record]:
         return await self._read(bind(records.after, place=after, limit=limit))
