@@ -112,7 +112,7 @@ def sign_in(server, session, envelope, mechanism, data):
 
 
 @asynccontextmanager
-async def mail_server(folder, *, security="starttls", box=None, port=0, auth=True):
+async def mail_server(folder, *, security="starttls", box=None, port=0, auth=True, ascii_only=False):
     """A mail server in this loop: its box, and where it is."""
     box = box or MailBox()
     pem, secret = folder / "mail.pem", folder / "mail.key"
@@ -124,7 +124,9 @@ async def mail_server(folder, *, security="starttls", box=None, port=0, auth=Tru
     starting = {"tls_context": context, "require_starttls": True} if security == "starttls" else {}
 
     def protocol():
-        return SMTP(box, enable_SMTPUTF8=True, hostname="mail.example.com", **(signing if auth else {}), **starting)
+        return SMTP(
+            box, enable_SMTPUTF8=not ascii_only, hostname="mail.example.com", **(signing if auth else {}), **starting
+        )
 
     loop = asyncio.get_running_loop()
     server = await loop.create_server(protocol, "127.0.0.1", port, ssl=context if security == "tls" else None)

@@ -171,6 +171,13 @@ async def test_an_address_with_letters_beyond_ascii_is_reached(tmp_path):
     assert box.to == [["jürgen@example.com"]]
 
 
+async def test_an_address_that_the_server_can_not_serve_keeps_it_from_no_other(tmp_path):
+    async with mail_server(tmp_path, ascii_only=True) as (box, server):
+        failures = await EmailChannel(server, FROM, trusting(tmp_path)).send(said(), ["jürgen@example.com", OPS])
+    assert list(failures) == ["jürgen@example.com"]
+    assert box.to == [[OPS]]
+
+
 async def test_a_digest_names_what_it_holds_and_how_much_more(tmp_path):
     held = tuple(alert(id=f"help:s{n}:5", session_id=f"s{n}", user_name=f"User {n}") for n in range(50))
     digest = Alert(id="digest:1", event=Event.DIGEST, at=1_790_000_000_000, held=held, count=5000)

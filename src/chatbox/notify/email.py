@@ -59,6 +59,10 @@ class EmailChannel(Channel):
         try:
             async with asyncio.timeout(PATIENCE):
                 return await self._hand_in(self.mail(message, to), to)
+        except aiosmtplib.SMTPNotSupported as error:
+            if len(to) == 1:
+                return {to[0]: failure_of(error)}
+            return await self._one_by_one(message, to)
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
             return dict.fromkeys(to, failure_of(error))
 
@@ -75,6 +79,13 @@ class EmailChannel(Channel):
         mail.set_content(self._templates.get_template("alert.txt.j2").render(message=message))
         mail.add_alternative(self._templates.get_template("alert.html.j2").render(message=message), subtype="html")
         return mail
+
+    async def _one_by_one(self, message: Message, to: Sequence[str]) -> Mapping[str, NotDelivered]:
+        """What can't be done for one address, such as letters beyond ASCII, must not keep it from the others."""
+        failures: dict[str, NotDelivered] = {}
+        for address in to:
+            failures |= await self.send(message, [address])
+        return failures
 
     async def _hand_in(self, mail: EmailMessage, to: Sequence[str]) -> Mapping[str, NotDelivered]:
         client = self._client()
