@@ -24,6 +24,7 @@ from chatbox.tasks import Tasks
 from tests import mutants
 from tests.api.test_staff import Place, ask, bearer, routes_of
 from tests.live import SECRET, running, token
+from tests.test_access import two
 
 pytestmark = pytest.mark.readiness(issue=18)
 
@@ -111,6 +112,14 @@ async def test_a_user_who_is_at_the_limit_of_messages_still_has_all_requests_as_
                 await line.say("user_message", message_id=f"m{number}", content="hi")
             assert (await line.next("error"))["error"]["code"] == "TOO_MANY_REQUESTS"
         assert [(await ask(live, "GET", "/help", bearer()))[0] for _ in range(4)] == [200, 200, 200, 429]
+
+
+async def test_the_limit_holds_over_all_replicas_together(tmp_path):
+    async with two(tmp_path, "redis") as places:
+        for number in range(30):
+            await ask(places[number % 2], "GET", "/help", bearer("sue", "chat_admin"))
+        answers = await asyncio.gather(*(ask(places[number % 2], "GET", "/help", bearer()) for number in range(100)))
+        assert Counter(status for status, _, _ in answers) == {200: 20, 429: 80}
 
 
 async def test_the_limit_ends_with_its_window(tmp_path):
