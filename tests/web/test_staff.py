@@ -296,6 +296,27 @@ async def test_a_prepared_reply_is_written_shared_and_used(house: House) -> None
     await expect(bea.page.get_by_role("heading", name="Greeting")).to_have_count(0)
 
 
+async def test_the_model_suggests_a_reply_which_staff_edit_and_send_themselves(house: House) -> None:
+    ann = await house.user("Ann")
+    for text in ("my invoice is wrong", "it says 99"):
+        await ann.ask(text)
+    desk = await house.staff("Bea")
+    await desk.show("Ann")
+    await desk.take()
+    summary = desk.page.get_by_role("region", name="Summary by the AI: it may be wrong")
+    await expect(summary).to_contain_text("99")
+    await summary.get_by_role("button", name="Discard").click()
+    await expect(summary).to_have_count(0)
+    said = await ann.page.locator("chatbox-chat").inner_text()
+    await desk.pane.get_by_role("button", name="Suggest a reply").click()
+    await desk.pane.get_by_role("button", name="Put into the reply").click()
+    await expect(desk.reply).to_have_value(re.compile("99"))
+    await expect(desk.reply).to_be_focused()
+    assert await ann.page.locator("chatbox-chat").inner_text() == said
+    await desk.say("edited by Bea")
+    await expect(ann.page.get_by_role("article", name="Bea")).to_contain_text("edited by Bea")
+
+
 async def test_the_figures_are_those_of_the_api_with_charts_over_time(house: House) -> None:
     for name in ("Ann", "Ben"):
         chat = await house.user(name)

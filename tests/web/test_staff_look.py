@@ -68,6 +68,10 @@ async def test_axe_finds_nothing_at_the_desk(
     await desk.say("hello")
     await desk.note("a note")
     assert await violations(desk.page) == []
+    await desk.pane.get_by_role("button", name="Reply", exact=True).click()
+    await desk.pane.get_by_role("button", name="Suggest a reply").click()
+    await expect(desk.pane.get_by_role("button", name="Put into the reply")).to_be_visible()
+    assert await violations(desk.page) == []
     await desk.page.keyboard.press("Alt+KeyR")
     await expect(desk.page.get_by_role("combobox", name="Search the prepared replies")).to_be_focused()
     assert await violations(desk.page) == []

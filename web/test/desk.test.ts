@@ -199,6 +199,50 @@ test("notes are told apart from words to the user, one's own and a colleague's, 
   expect(conversation.log.messages.map(({ kind, sender }) => [kind, sender])).toEqual([["note", "admin"], ["note", "admin"], ["note", "admin"]]);
 });
 
+test("the model's texts come piece by piece, and are sent by nobody but the reader", () => {
+  const { socket, conversation } = watching();
+  const { assistance } = conversation;
+  assistance.ask("suggestion");
+  const id = asked(socket, "suggest")[0]!.message_id!;
+  const piece = (content: string, done: string): StaffFrame => ({ type: "suggestion", session_id: "s1", message_id: id, content, metadata: { done } });
+  socket.say(piece("Try ", "false")).say(piece("this.", "false"));
+  expect(assistance.suggestion).toEqual({ text: "Try this.", state: "writing" });
+  socket.say(piece("", "true"));
+  expect(assistance.suggestion).toEqual({ text: "Try this.", state: "done" });
+  assistance.drop("suggestion");
+  socket.say(piece("late", "false"));
+  expect(assistance.suggestion).toBeNull();
+  expect(asked(socket, "user_message")).toEqual([]);
+  expect(conversation.log.messages).toHaveLength(2);
+});
+
+test("a text that the model could not finish is no finished one", () => {
+  const { socket, conversation } = watching();
+  const { assistance } = conversation;
+  assistance.ask("suggestion");
+  socket.say({ type: "error", session_id: "s1", message_id: asked(socket, "suggest")[0]!.message_id!, error: { code: "LLM_UNAVAILABLE", message: "" } });
+  expect(assistance.suggestion?.state).toBe("failed");
+  assistance.ask("summary");
+  socket.end(1006);
+  expect(assistance.summary?.state).toBe("failed");
+  expect(conversation.problem).toBeNull();
+});
+
+test("who takes a longer conversation over is told what it is about", () => {
+  const messages = [1, 2, 3, 4].map((index) => stored(index));
+  const { socket, conversation } = watching({ seq: 4 * STEP, messages });
+  conversation.takeOver();
+  const join = asked(socket, "admin_join")[0]!;
+  socket.say({ type: "ack", session_id: "s1", message_id: join.message_id!, seq: 5 * STEP, prev: 4 * STEP });
+  expect(asked(socket, "summarise")).toHaveLength(1);
+});
+
+test("a conversation that begins unasked does not take away what is shown", () => {
+  const { socket, conversation } = watching();
+  socket.say({ type: "connection_status", session_id: "s1", epoch: "e1", seq: 7 * STEP, metadata: { resumed: "false" } });
+  expect(shown(conversation)).toEqual(["text 1", "text 2"]);
+});
+
 test("a command does not wait for a line that is not there", () => {
   const { socket, conversation } = watching();
   socket.end(1006);

@@ -3,6 +3,7 @@ import { s, type StaffKey } from "./i18n/texts";
 const WORDS: Record<string, StaffKey> = {
   help: "alertHelp",
   help_unanswered: "alertHelpUnanswered",
+  help_reminder: "alertHelpReminder",
   llm_failing: "alertLlm",
   database_failing: "alertDatabase",
   crashed: "alertCrashed",

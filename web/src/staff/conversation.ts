@@ -5,6 +5,7 @@ import type { Outbox, Unsent } from "../chat/outbox";
 import type { Reading } from "../chat/reader";
 import { Typing } from "../chat/typing";
 import { newId, type FrameError } from "../wire/frames";
+import { Assistance } from "./assistance";
 import type { Colleague, StaffFrame, StaffSession } from "./frames";
 
 /** After so many gaps without progress between them, the whole conversation is read again. */
@@ -12,6 +13,8 @@ const GAPS = 3;
 /** How long `watch` may go unanswered before it is asked again, ms. */
 const PATIENCE = 10_000;
 const LATER = 3_000;
+/** A conversation of fewer messages is read sooner than its summary. */
+const WORTH_A_SUMMARY = 4;
 
 /** What a watched conversation needs, and whom it tells. */
 export interface ConversationParts {
@@ -36,6 +39,7 @@ export class Conversation {
   deleted = false;
   /** who types, besides this reader */
   typist = "";
+  readonly assistance: Assistance;
   private readonly typing: Typing;
   private gaps = 0;
   private loadingEarlier = false;
@@ -49,6 +53,7 @@ export class Conversation {
     private readonly parts: ConversationParts,
   ) {
     this.typing = new Typing(() => parts.changed());
+    this.assistance = new Assistance(id, parts.send, parts.changed);
   }
 
   get held(): boolean {
@@ -66,7 +71,7 @@ export class Conversation {
 
   /** Something is due from the server. */
   get waiting(): boolean {
-    return this.log.streaming !== undefined || this.log.expected !== null || this.unacknowledged.length > 0;
+    return this.log.streaming !== undefined || this.log.expected !== null || this.unacknowledged.length > 0 || this.assistance.waiting;
   }
 
   /** Watch, from where this reader has got to. */
@@ -97,6 +102,7 @@ export class Conversation {
   lost(): void {
     clearTimeout(this.patience);
     this.typing.clear();
+    this.assistance.lost();
   }
 
   say(content: string): void {
@@ -167,6 +173,7 @@ export class Conversation {
 
   frame(frame: StaffFrame): void {
     if (frame.type === "connection_status") return this.begin(frame);
+    if (this.assistance.take(frame)) return;
     if (frame.type === "error") return this.refused(frame);
     const taken = this.log.take(frame);
     if (taken === "gap") return this.mendGap();
@@ -174,7 +181,9 @@ export class Conversation {
     if (taken === "applied") this.follow(frame);
   }
 
+  /** Without an id nobody asked for it: then what follows has gaps, and those are mended. */
   private begin(frame: StaffFrame): void {
+    if (!frame.message_id) return;
     clearTimeout(this.patience);
     this.watching = null;
     const resumed = frame.metadata?.resumed === "true" && this.log.epoch !== null;
@@ -221,7 +230,15 @@ export class Conversation {
   private acknowledged(id: string): void {
     if (!this.parts.outbox.remove(id)) return;
     const message = this.log.get(id);
-    if (message?.kind === "event") this.moved(message.metadata);
+    if (message?.kind !== "event") return;
+    this.moved(message.metadata);
+    if (this.held) this.begun();
+  }
+
+  /** This member of staff has just taken it over: what is it about? */
+  private begun(): void {
+    const texts = this.log.messages.filter(({ kind, state }) => kind === "text" && state === "done");
+    if (texts.length >= WORTH_A_SUMMARY) this.assistance.ask("summary");
   }
 
   private refused({ message_id: id = "", error }: StaffFrame): void {

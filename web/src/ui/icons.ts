@@ -38,6 +38,7 @@ const SHAPES = {
   keyboard: svg`<rect x="3" y="6.500" width="18" height="11" rx="2"/><path d="M6.500 10h.010M10 10h.010M13.500 10h.010M17 10h.010M8 14h8"/>`,
   clock: svg`<circle cx="12" cy="12" r="8.500"/><path d="M12 7.500V12l3 2"/>`,
   filter: svg`<path d="M4 6.500h16M7 12h10M10 17.500h4"/>`,
+  spark: svg`<path d="M12 3.500l1.900 5.600 5.600 1.900-5.600 1.900L12 18.500l-1.900-5.600L4.500 11l5.600-1.900zM18.500 16.500v4M16.500 18.500h4"/>`,
   block: svg`<circle cx="12" cy="12" r="8.500"/><path d="M6 6l12 12"/>`,
 } as const;
 

@@ -14,7 +14,7 @@ export class CannedPicker extends LitElement {
     base,
     staffStyles,
     css`
-      @container (max-width: 34rem) {
+      @container (max-width: 40rem) {
         .opener span {
           display: none;
         }

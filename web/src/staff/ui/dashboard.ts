@@ -20,6 +20,7 @@ import { StaffPage } from "../page";
 import { readPlace, START, VIEWS, writePlace, type Place, type View } from "../place";
 import { Unread } from "../unread";
 import "./alerts-view";
+import { blocking, closingHeld, type Asking } from "./askings";
 import "./audit-view";
 import { dashboardStyles } from "./dashboard-styles";
 import "./inbox";
@@ -28,7 +29,6 @@ import "./keys-dialog";
 import "./metrics-view";
 import "./pane";
 import type { Pane } from "./pane";
-import type { Choice } from "./question";
 import "./question";
 import "./rail";
 import "./replies-view";
@@ -36,13 +36,6 @@ import "./tabs";
 import "./takeovers-view";
 
 const NARROW = window.matchMedia("(max-width: 760px)");
-
-interface Asking {
-  heading: string;
-  text: string;
-  reason?: string;
-  choices: Choice[];
-}
 
 /** The staff's part of the page: what the address shows, and what its parts ask for. */
 @customElement("chatbox-staff")
@@ -282,18 +275,10 @@ export class Dashboard extends LitElement {
   private close(id: string): void {
     const conversation = this.desk?.conversations.get(id);
     if (!conversation?.held) return this.shut(id);
-    const handBack = (): void => {
-      conversation.handBack();
-      this.shut(id);
-    };
-    this.asking = {
-      heading: s("closeHeldTitle"),
-      text: s("closeHeldText"),
-      choices: [
-        { label: s("closeOnly"), act: () => this.shut(id) },
-        { label: s("handBackAndClose"), kind: "primary", act: handBack },
-      ],
-    };
+    this.asking = closingHeld(
+      () => this.shut(id),
+      () => conversation.handBack(),
+    );
   }
 
   private shut(id: string): void {
@@ -325,13 +310,7 @@ export class Dashboard extends LitElement {
   private askToBlock({ session }: Conversation): void {
     if (!session) return;
     const name = session.user_name || session.user_id;
-    const block = (reason: string): void => void this.block(session.user_id, name, reason);
-    this.asking = {
-      heading: s("blockTitle", { name }),
-      text: s("blockText"),
-      reason: s("blockReason"),
-      choices: [{ label: s("blockUser"), kind: "danger", act: block }],
-    };
+    this.asking = blocking(name, (reason) => void this.block(session.user_id, name, reason));
   }
 
   private async block(userId: string, name: string, reason: string): Promise<void> {

@@ -2,12 +2,14 @@ import { css, html, LitElement, nothing, type PropertyValues, type TemplateResul
 import { customElement, property, query, state } from "lit/decorators.js";
 import { Localized } from "../../i18n/locale";
 import { base } from "../../ui/styles";
+import type { Assistance, Draft } from "../assistance";
 import type { Canned } from "../canned";
 import type { Conversation } from "../conversation";
 import type { Desk } from "../desk";
 import { s } from "../i18n/texts";
 import "./customer";
 import type { Customer } from "./customer";
+import "./draft-card";
 import "./pane-header";
 import type { PaneHeader } from "./pane-header";
 import "./pane-messages";
@@ -45,6 +47,9 @@ export class Pane extends LitElement {
       chatbox-pane-messages {
         flex: 1;
         min-height: 0;
+      }
+      chatbox-draft {
+        margin: 0 0.75rem;
       }
       chatbox-customer {
         flex: none;
@@ -120,6 +125,7 @@ export class Pane extends LitElement {
           @close=${this.pass}
           @details=${this.toggleDetails}
         ></chatbox-pane-header>
+        ${conversation.assistance.summary ? this.renderSummary(conversation.assistance, conversation.assistance.summary) : nothing}
         <chatbox-pane-messages .conversation=${conversation} .revision=${revision} .me=${desk.me.id} .online=${online}></chatbox-pane-messages>
         <chatbox-reply-box
           .conversation=${conversation}
@@ -140,6 +146,15 @@ export class Pane extends LitElement {
           ></chatbox-customer>`
         : nothing}
     </section>`;
+  }
+
+  private renderSummary(assistance: Assistance, summary: Draft): TemplateResult {
+    return html`<chatbox-draft
+      .draft=${summary}
+      .heading=${s("summary")}
+      @again=${() => assistance.ask("summary")}
+      @drop=${() => assistance.drop("summary")}
+    ></chatbox-draft>`;
   }
 
   private onDetailsKey(event: KeyboardEvent): void {

@@ -9,6 +9,7 @@ import type { Canned, Reply } from "../canned";
 import type { Conversation } from "../conversation";
 import { s } from "../i18n/texts";
 import "./canned-picker";
+import "./draft-card";
 import type { CannedPicker } from "./canned-picker";
 import { staffStyles } from "./staff-styles";
 
@@ -62,6 +63,11 @@ export class ReplyBox extends LitElement {
       }
       .space {
         flex: 1;
+      }
+      @container (max-width: 40rem) {
+        .suggest span {
+          display: none;
+        }
       }
       .note-field {
         --chatbox-composer: var(--chatbox-warm-tint);
@@ -127,10 +133,9 @@ export class ReplyBox extends LitElement {
     return html`<div class="modes" role="group" aria-label=${s("writeWhat")}>
         ${this.renderMode("reply", "chats", s("reply"))} ${this.renderMode("note", "note", s("note"))}
         <span class="space"></span>
-        ${replying && conversation.held
-          ? html`<chatbox-canned-picker .canned=${this.canned} .revision=${this.revision} @choose=${this.insert}></chatbox-canned-picker>`
-          : nothing}
+        ${replying && conversation.held ? this.renderTools() : nothing}
       </div>
+      ${replying && conversation.held ? this.renderSuggestion() : nothing}
       ${replying && !conversation.held ? this.renderClosed() : nothing}
       <chatbox-composer
         class="reply-field"
@@ -157,6 +162,32 @@ export class ReplyBox extends LitElement {
 
   private renderMode(mode: Mode, sign: "chats" | "note", label: string): TemplateResult {
     return html`<button class="mode ${mode}" aria-pressed=${this.mode === mode} @click=${() => this.write(mode)}>${icon(sign)} ${label}</button>`;
+  }
+
+  private renderTools(): TemplateResult {
+    const suggest = (): void => this.conversation.assistance.ask("suggestion");
+    return html`<button class="button small suggest" aria-label=${s("suggest")} title=${s("suggest")} ?disabled=${!this.online} @click=${suggest}>
+        ${icon("spark")} <span>${s("suggest")}</span>
+      </button>
+      <chatbox-canned-picker .canned=${this.canned} .revision=${this.revision} @choose=${this.insert}></chatbox-canned-picker>`;
+  }
+
+  private renderSuggestion(): TemplateResult | typeof nothing {
+    const { assistance } = this.conversation;
+    const { suggestion } = assistance;
+    if (!suggestion) return nothing;
+    const use = (): void => {
+      this.replyField.insert(suggestion.text);
+      assistance.drop("suggestion");
+    };
+    return html`<chatbox-draft
+      .draft=${suggestion}
+      .heading=${s("suggestion")}
+      .use=${s("draftUse")}
+      @use=${use}
+      @again=${() => assistance.ask("suggestion")}
+      @drop=${() => assistance.drop("suggestion")}
+    ></chatbox-draft>`;
   }
 
   private renderClosed(): TemplateResult {
