@@ -8,10 +8,13 @@ from chatbox.errors import StorageBusy
 from chatbox.notify import claims
 from chatbox.notify.claims import MOST_TRIES, Claim, Lost, backoff
 from chatbox.notify.outbox import KEPT, retry
+from chatbox.session import new_id
 from chatbox.storage.encrypted import EncryptedStorage
 from chatbox.storage.memory import MemoryStorage
+from chatbox.storage.mongo import MongoSettings, MongoStorage
 from chatbox.storage.records import Records
 from chatbox.storage.sqlite import SqliteStorage
+from tests.mongo_peer import MongoPeer
 from tests.notify.telling import MINUTE, NOON, Clock, Office, busy, crash, gone, help_for, office
 from tests.storage.values import ring
 
@@ -21,9 +24,22 @@ def clock(monkeypatch):
     return Clock(monkeypatch)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(scope="module")
+def peer():
+    """What speaks MongoDB's protocol."""
+    with MongoPeer(durable=False) as started:
+        yield started
+
+
+@pytest.fixture(params=["memory", "sqlite", "mongo"])
 def store(request, tmp_path):
-    inner = MemoryStorage() if request.param == "memory" else SqliteStorage(tmp_path / "chatbox.db")
+    match request.param:
+        case "memory":
+            inner = MemoryStorage()
+        case "sqlite":
+            inner = SqliteStorage(tmp_path / "chatbox.db")
+        case _:
+            inner = MongoStorage(MongoSettings(request.getfixturevalue("peer").url, database=f"alerts_{new_id()}"))
     return EncryptedStorage(inner, ring("new"))
 
 
