@@ -328,7 +328,11 @@ async def test_an_address_for_an_answer_is_kept_for_staff_and_told_to_every_tab(
     for _ in range(2):
         await here.do(ear, AskHelp(message_id="h1", content="please", email="ann@example.com"))
     session = await here.storage.get(ear.session_id)
-    assert (session.last_index, session.help_state, session.context) == (1, Help.ASKED, {"email": "ann@example.com"})
+    assert (session.last_index, session.help_state, session.context) == (
+        1,
+        Help.ASKED,
+        {"help_email": "ann@example.com"},
+    )
     assert other.of("notification")[0]["metadata"] == {
         "event": "help_state",
         "state": "asked",
@@ -347,11 +351,11 @@ async def test_an_address_that_comes_later_asks_nobody_again(here):
         await here.do(ear, AskHelp(message_id=message_id, email="ann@example.com"))
     session = await here.storage.get(ear.session_id)
     assert (session.help_state, session.help_since) == (Help.TOLD, asked.help_since)
-    assert (session.last_index, session.context["email"]) == (3, "ann@example.com")
+    assert (session.last_index, session.context["help_email"]) == (3, "ann@example.com")
     await here.do(other, AskHelp(message_id="h4", email="work@example.com"))
-    assert (await here.storage.get(ear.session_id)).context == {"email": "work@example.com"}
+    assert (await here.storage.get(ear.session_id)).context == {"help_email": "work@example.com"}
     await here.do(ear, AskHelp(message_id="h2", email="ann@example.com"))
-    assert (await here.storage.get(ear.session_id)).context == {"email": "work@example.com"}
+    assert (await here.storage.get(ear.session_id)).context == {"help_email": "work@example.com"}
     assert not ear.copy.broken + other.copy.broken
 
 
@@ -371,7 +375,7 @@ async def test_while_a_person_is_there_only_a_new_address_is_news(here):
     assert len(await here.log(ear.session_id)) == 2
     await here.do(ear, AskHelp(message_id="h3", email="ann@example.com"))
     session = await here.storage.get(ear.session_id)
-    assert (session.help_state, session.context) == (Help.JOINED, {"email": "ann@example.com"})
+    assert (session.help_state, session.context) == (Help.JOINED, {"help_email": "ann@example.com"})
 
 
 class Late(Around):

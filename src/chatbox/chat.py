@@ -45,8 +45,9 @@ from chatbox.turn import asks
 
 RECENT = 500
 END = 1 << 40
-EMAIL = "email"
-"""Under this name a session's context holds the address where its user can be answered."""
+EMAIL = "help_email"
+"""Under this name a session's context holds the address that its user has left for an answer: their own words, apart
+from what the surrounding application vouches for."""
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -139,7 +140,7 @@ class Chat:
             "model_id": session.model_id,
             "admin_id": session.assisting_admin_id,
             "admin_name": session.assisting_admin_name,
-            "help_email": session.context.get(EMAIL),
+            EMAIL: session.context.get(EMAIL),
         }
         metadata = {"resumed": "true" if replay.resumed else "false", "help_state": str(session.help_state)}
         metadata |= {key: value for key, value in known.items() if value}
@@ -292,7 +293,7 @@ def help_entry(session_id: str, command: AskHelp | CancelHelp) -> Entry:
     )
     if isinstance(command, CancelHelp):
         return entry
-    address = {EMAIL: command.email} if command.email else {}
+    address = {"email": command.email} if command.email else {}
     return msgspec.structs.replace(entry, content=command.content, metadata=entry.metadata | address)
 
 

@@ -129,7 +129,7 @@ async def test_how_a_call_for_help_stands_is_shown_truthfully(live):
         await paper.shows("email is not an e-mail address")
         await talk.take("/email ann@example.com")
         await paper.shows("an answer can be sent to ann@example.com")
-        assert (await live.app.storage.get(session_id)).context == {"email": "ann@example.com"}
+        assert (await live.app.storage.get(session_id)).context == {"help_email": "ann@example.com"}
         session = await live.app.storage.get(session_id)
         await desk(live, Hours()).told(session_id, session.help_since, now_ms())
         await paper.shows(r"support was told at \d{4}-\d\d-\d\d \d\d:\d\d")

@@ -20,7 +20,7 @@ from chatbox.session import new_id, now_ms
 from tests.live import Live, running
 from tests.live import token as minted
 
-from .conftest import PATIENCE, ChatPage, Person
+from .conftest import PATIENCE, ChatPage, Person, until
 from .test_look import DESKTOP, PHONE, violations
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -49,6 +49,13 @@ class Colleague:
     async def say(self, text: str) -> None:
         await self.act("user_message", content=text)
 
+    async def hear(self, kind: str) -> dict[str, str]:
+        """The next frame of a kind about the session."""
+        while True:
+            frame = await self._line.receive_json(timeout=20)
+            if (frame["type"], frame.get("session_id")) == (kind, self.session_id):
+                return frame
+
     async def type(self) -> None:
         await self._line.send_json({"type": "typing_indicator", "session_id": self.session_id})
 
@@ -56,10 +63,10 @@ class Colleague:
 class House:
     """A running server, its users and its staff."""
 
-    def __init__(self, live: Live, open_lines: AsyncExitStack) -> None:
+    def __init__(self, live: Live) -> None:
         self.live = live
         self.base = f"{live.http}/"
-        self._open_lines = open_lines
+        self._open_lines = AsyncExitStack()
         self._colleagues: dict[str, Colleague] = {}
 
     def token(self, user: str) -> str:
@@ -81,6 +88,15 @@ class House:
         app = self.live.app
         await app.takeovers.end(await app.storage.get(chat.session_id), new_id(), reason="away")
 
+    async def close(self) -> None:
+        """All staff go home."""
+        await self._open_lines.aclose()
+        self._colleagues.clear()
+        await until(self._is_empty)
+
+    async def _is_empty(self) -> bool:
+        return not await self.live.app.office.presence.online()
+
     async def person(self, chromium: Browser, **options: object) -> Person:
         context = await chromium.new_context(**{"locale": "en-GB", "viewport": DESKTOP, **options})
         context.set_default_timeout(PATIENCE)
@@ -97,8 +113,14 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House
         "LLM_PROVIDER_2_NAME": "Second model",
     }
     folder, settings = tmp_path_factory.mktemp("house"), {**models, "RATE_LIMIT": "10000"}
-    async with running(folder, settings) as live, AsyncExitStack() as open_lines:
-        yield House(live, open_lines)
+    async with running(folder, settings) as live:
+        yield House(live)
+
+
+@pytest_asyncio.fixture(loop_scope="session", autouse=True)
+async def nobody_stays(house: House) -> AsyncIterator[None]:
+    yield
+    await house.close()
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -205,6 +227,7 @@ async def test_what_staff_say_is_seen_at_once_in_every_tab_and_after_a_reload(
         await expect(said_by(page, "Bea").locator("chatbox-avatar")).to_have_text("B")
         await expect(said_by(page, "You").last).to_contain_text("My parcel is late.")
     await expect(chat.field).to_be_focused()
+    await expect(chat.said.last.locator("time")).to_be_visible()
     before = await seen(chat)
     assert await seen(other) == before
     await chat.page.reload()
@@ -221,6 +244,8 @@ async def seen(chat: ChatPage) -> list[str]:
 
 async def test_everybody_is_seen_typing(house: House, chat: ChatPage) -> None:
     bea = await bea_has(house, chat)
+    await chat.field.press_sequentially("My par")
+    assert (await bea.hear("typing_indicator"))["sender"] == "user"
     await bea.type()
     sign = chat.page.get_by_text("Bea is typing …")
     await expect(sign).to_be_visible()
@@ -310,7 +335,7 @@ async def test_outside_the_opening_hours_an_address_can_be_left(house: House, pe
         await expect(strip(page)).to_contain_text(f"Support can answer you at {ADDRESS}.")
         await expect(line(page, f"You asked for an answer to {ADDRESS}.")).to_be_visible()
     session = await house.live.app.storage.get(chat.session_id)
-    assert (session.context, str(session.help_state)) == ({"email": ADDRESS}, "asked")
+    assert (session.context, str(session.help_state)) == ({"help_email": ADDRESS}, "asked")
     await chat.page.get_by_role("button", name="Change the address").click()
     await expect(field).to_have_value(ADDRESS)
 

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { Api, History, StoredMessage } from "../src/api";
-import { departure, waitingCall } from "../src/chat/call";
+import { departure, repeated, waitingCall } from "../src/chat/call";
 import { Chat } from "../src/chat/chat";
 import { locale } from "../src/i18n/locale";
 import { when } from "../src/i18n/times";
@@ -196,6 +196,21 @@ test("what is known of a call for help ends with it", () => {
   expect(waitingCall(chat.log.messages)).toMatchObject({ toldAt: "2026-11-23T09:00:01Z", closed: false });
   for (const state of ["none", "asked"]) socket.say(help({ state }).entries.at(-1)!);
   expect(waitingCall(chat.log.messages)).toEqual({ toldAt: null, closed: false, opensAt: null });
+});
+
+test("what is no news about a call for help is no line", () => {
+  const session = new Session();
+  const help = (metadata: Metadata): Session => session.say("notification", { event: "help_state", ...metadata });
+  for (const state of ["asked", "asked", "none", "told", "none", "asked"]) help({ state });
+  help({ state: "asked", open: "false" });
+  help({ state: "told", at: AT });
+  help({ state: "asked", email: "ann@example.com" });
+  session.say("admin_join", { admin_id: "id", admin_name: "Bea" });
+  help({ state: "none" });
+  const [chat, socket] = open();
+  session.greet(socket, 0);
+  for (const entry of session.entries) socket.say(entry);
+  expect([...repeated(chat.log.messages)]).toEqual(["m2", "m4", "m5", "m11"]);
 });
 
 test("a call for help is shown while it is on its way, and asked for once", () => {

@@ -1,6 +1,7 @@
 import { css, html, LitElement, nothing, type TemplateResult } from "lit";
 import { customElement, property } from "lit/decorators.js";
 import { repeat } from "lit/directives/repeat.js";
+import { repeated } from "../chat/call";
 import type { Chat } from "../chat/chat";
 import type { Message } from "../chat/message";
 import { Localized, t } from "../i18n/locale";
@@ -83,7 +84,9 @@ export class MessagesView extends LitElement {
   }
 
   private renderMessages(): unknown {
-    const shown = this.chat.log.messages.filter((message) => !message.superseded && isShown(message));
+    const { messages } = this.chat.log;
+    const old = repeated(messages);
+    const shown = messages.filter((message) => !message.superseded && !old.has(message.id) && isShown(message));
     const lastAnswer = shown.findLast((message) => message.sender === "ai" && message.kind === "text");
     return repeat(
       shown,
