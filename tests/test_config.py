@@ -431,6 +431,8 @@ def test_a_file_that_cannot_be_read_is_one_problem_among_the_others(tmp_path: Pa
         ({"SMTP_PASS": "zq8-4kf"}, ["SMTP_USER"]),
         ({"SMTP_HOST": "mail"}, ["EMAIL_FROM", "ADMIN_EMAILS"]),
         ({"ADMIN_EMAILS": "a@b.example"}, ["SMTP_HOST"]),
+        ({"ESCALATION_EMAILS": "a@b.example"}, ["SMTP_HOST"]),
+        ({"ESCALATION_PHONES": "+4915112345678"}, ["SMS_PROVIDER"]),
         ({"SMS_PROVIDER": "twilio"}, ["SMS_ACCOUNT_SID", "SMS_AUTH_TOKEN", "SMS_FROM", "ADMIN_PHONES"]),
         ({"S3_ACCESS_KEY_ID": "a"}, ["S3_BUCKET", "S3_SECRET_ACCESS_KEY"]),
         ({"S3_ENDPOINT": "https://s3.example.com"}, ["S3_BUCKET"]),

@@ -186,10 +186,11 @@ async def test_after_the_escalation_time_more_is_said_once_unless_somebody_came(
         await asyncio.sleep(0.05)
         assert len(desk.office.box.got) == 2
         clock.passes(6)
-        await desk.office.until(lambda: len(desk.office.box.got) == 3)
+        await desk.office.until(lambda: len(desk.office.box.got) == 4)
         clock.passes(10_000)
         await asyncio.sleep(0.05)
-        assert desk.office.box.subjects[2:] == ["Ann is still waiting for help"]
+        assert desk.office.box.subjects[2:] == ["Ann is still waiting for help"] * 2
+        assert [address for _, address in desk.office.box.got[2:]] == ["ops@example.com", "boss@example.com"]
 
 
 async def test_asking_again_and_again_makes_no_flood(clock):

@@ -61,8 +61,8 @@ class Alerting:
         tasks.keep(self._crashes.run, "crashes")
 
     async def __aenter__(self) -> Self:
-        for channel, _ in self._channels.values():
-            await self._open.enter_async_context(channel)
+        for way in self._channels.values():
+            await self._open.enter_async_context(way.channel)
         return self
 
     async def __aexit__(

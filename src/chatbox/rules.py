@@ -72,6 +72,8 @@ def halves(settings: Settings) -> Iterator[Problem]:
         ("sms_provider", "sms_from"),
         ("sms_provider", "admin_phones"),
         ("admin_phones", "sms_provider"),
+        ("escalation_emails", "smtp_host"),
+        ("escalation_phones", "sms_provider"),
         ("s3_endpoint", "s3_bucket"),
         ("s3_access_key_id", "s3_bucket"),
         ("s3_access_key_id", "s3_secret_access_key"),

@@ -204,7 +204,7 @@ class Settings(BaseModel):
     s3_secret_access_key: Secret = setting("Key of `S3_ACCESS_KEY_ID`.", None)
 
     staff_away_timeout: Seconds = setting("Silence after which a member of staff counts as away.", "5m")
-    help_escalation: Seconds = setting("How long a help request may wait before more people are told.", "5m")
+    help_escalation: Seconds = setting("How long a help request may wait before staff are told again.", "5m")
     opening_hours: WeekHours = setting(
         "When staff are there. Empty: always. At other times users are told so, and can leave an e-mail address.",
         example="Mo-Fr 09:00-17:00, Sa 10:00-14:00",
@@ -216,6 +216,10 @@ class Settings(BaseModel):
     admin_panel_url: HttpUrl = setting("Link to the staff view in alerts.", example="https://chat.example.com/chatbox/")
     admin_emails: Emails = setting("Who gets alerts by e-mail.", example="ops@example.com,help@example.com")
     admin_phones: Phones = setting("Who gets alerts by SMS.", example="+4915112345678")
+    escalation_emails: Emails = setting(
+        "Who is told too, by e-mail, after `HELP_ESCALATION`.", example="boss@example.com"
+    )
+    escalation_phones: Phones = setting("Who is told too, by SMS, after `HELP_ESCALATION`.", example="+4915112345679")
     email_from: Email = setting("Sender of e-mails.", example="chat@example.com")
     smtp_host: Text = setting("Mail server.", example="smtp.example.com")
     smtp_port: PortNumber = setting("Port of the mail server.", "587")

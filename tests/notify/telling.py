@@ -13,7 +13,7 @@ from chatbox.notify import claims, outbox
 from chatbox.notify.alerts import Alerts, Desk
 from chatbox.notify.base import Alert, Channel, Event, NotDelivered
 from chatbox.notify.log import LogChannel
-from chatbox.notify.outbox import Outbox
+from chatbox.notify.outbox import Outbox, Way
 from chatbox.storage.memory import MemoryStorage
 
 NOON = 1_790_078_400_000  # 2026-09-22 12:00:00 UTC, a Tuesday; the beginning of a window
@@ -89,9 +89,9 @@ class Office:
         self.metrics = Metrics()
         self.box, self.phone = Box(), Phone()
         self.channels = channels or {
-            "log": (LogChannel(), ("log",)),
-            "email": (self.box, ("ops@example.com",)),
-            "sms": (self.phone, ("+4915112345678",)),
+            "log": Way(LogChannel(), ("log",)),
+            "email": Way(self.box, ("ops@example.com",), ("boss@example.com", "ops@example.com")),
+            "sms": Way(self.phone, ("+4915112345678",)),
         }
         self.desk = desk or Everyone()
         self.outbox = Outbox(self.records, self.channels, self.metrics, "https://chat.example.com/chatbox/")

@@ -7,7 +7,7 @@ import pytest
 from chatbox.errors import StorageBusy
 from chatbox.notify import claims
 from chatbox.notify.claims import MOST_TRIES, Claim, Lost, backoff
-from chatbox.notify.outbox import KEPT, retry
+from chatbox.notify.outbox import KEPT, Way, retry
 from chatbox.session import new_id
 from chatbox.storage.encrypted import EncryptedStorage
 from chatbox.storage.memory import MemoryStorage
@@ -339,7 +339,7 @@ async def test_who_is_no_address_any_more_gets_nothing(clock):
             here.box.fail = [busy()]
             await here.alerts.raise_(crash(1))
             await here.until(lambda: _waits(here, 5000))
-        here.outbox._channels = here.channels | {"email": (here.box, ("new@example.com",))}
+        here.outbox._channels = here.channels | {"email": Way(here.box, ("new@example.com",))}
         clock.passes(60)
         async with here.working():
             await here.settled("crashed:1")

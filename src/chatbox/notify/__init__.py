@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from chatbox.notify.base import Channel
 from chatbox.notify.log import LogChannel
+from chatbox.notify.outbox import Channels, Way
 from chatbox.settings import Settings
 
 
-def open_channels(settings: Settings) -> Mapping[str, tuple[Channel, tuple[str, ...]]]:
-    """The channels that are configured, by name, each with its addresses; to be opened by ``async with``."""
-    found: list[tuple[Channel, tuple[str, ...]]] = [(LogChannel(), ("log",))]
+def open_channels(settings: Settings) -> Channels:
+    """The channels that are configured, each with its addresses; to be opened by ``async with``."""
+    found = [Way(LogChannel(), ("log",))]
     if settings.smtp_host:
         from chatbox.notify.email import EmailChannel, MailServer
 
@@ -22,11 +20,12 @@ def open_channels(settings: Settings) -> Mapping[str, tuple[Channel, tuple[str, 
             user=settings.smtp_user,
             password=settings.smtp_pass.get_secret_value() if settings.smtp_pass else "",
         )
-        found.append((EmailChannel(server, settings.email_from), settings.admin_emails))
+        channel = EmailChannel(server, settings.email_from)
+        found.append(Way(channel, settings.admin_emails, settings.escalation_emails))
     if settings.sms_provider and settings.sms_auth_token:
         from chatbox.notify.sms import SmsChannel
 
         token = settings.sms_auth_token.get_secret_value()
-        channel = SmsChannel(settings.sms_endpoint, settings.sms_account_sid, token, settings.sms_from)
-        found.append((channel, settings.admin_phones))
-    return {channel.name: (channel, addresses) for channel, addresses in found}
+        phone = SmsChannel(settings.sms_endpoint, settings.sms_account_sid, token, settings.sms_from)
+        found.append(Way(phone, settings.admin_phones, settings.escalation_phones))
+    return {way.channel.name: way for way in found}

@@ -18,6 +18,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 import msgspec
 import structlog
@@ -60,8 +61,17 @@ SWEEP = 60.0
 KEPT = 30 * 86_400_000
 """How long (ms) what was settled is kept."""
 
-Channels = Mapping[str, tuple[Channel, tuple[str, ...]]]
-"""Channels by name, each with its addresses."""
+
+class Way(NamedTuple):
+    """A channel with the addresses of those who are told, and of those who are told too when nobody comes."""
+
+    channel: Channel
+    addresses: tuple[str, ...]
+    beyond: tuple[str, ...] = ()
+
+
+Channels = Mapping[str, Way]
+"""Ways by their channels' names."""
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -118,7 +128,7 @@ class Outbox:
 
     async def tell(self, alert: Alert) -> bool:
         """Send an alert at once and keep nothing: for when the store can't. Whether anybody was reached."""
-        waiting = {name: list(addresses) for name, (_, addresses) in self._channels.items()}
+        waiting = self._addresses(alert, Progress())
         progress = await self._deliver(alert, Progress(waiting=waiting))
         return progress.reached is not None
 
@@ -174,13 +184,16 @@ class Outbox:
             await self._hold(claim, verdict.until)
         else:
             claim.alert = verdict
-            await claim.save(msgspec.structs.replace(claim.progress, waiting=self._addresses(claim.progress)))
+            await claim.save(msgspec.structs.replace(claim.progress, waiting=self._addresses(alert, claim.progress)))
             return True
         return False
 
-    def _addresses(self, progress: Progress) -> dict[str, list[str]]:
+    def _addresses(self, alert: Alert, progress: Progress) -> dict[str, list[str]]:
         chosen = self._channels if progress.channels is None else progress.channels
-        return {name: list(self._channels[name][1]) for name in chosen if name in self._channels}
+        ways = {name: self._channels[name] for name in chosen if name in self._channels}
+        if alert.event is not Event.HELP_UNANSWERED:
+            return {name: list(way.addresses) for name, way in ways.items()}
+        return {name: list(dict.fromkeys(way.addresses + way.beyond)) for name, way in ways.items()}
 
     async def _hold(self, claim: Claim, until: int) -> None:
         """Leave it to a digest. If that has been made up in this moment, the alert's own time comes a little later."""
@@ -211,7 +224,7 @@ class Outbox:
             arrived = len(waiting[name]) - len(failures)
             self._metrics.alerts_sent_total.labels(alert.event, name).inc(arrived)
             self._metrics.alert_failures_total.labels(name).inc(len(failures))
-            if arrived and reached is None and self._channels[name][0].reaches_people:
+            if arrived and reached is None and self._channels[name].channel.reaches_people:
                 reached = now_ms()
         return after(progress, outcomes, reached)
 
@@ -219,16 +232,15 @@ class Outbox:
         """The addresses as they are configured now: who is not among them any more gets no alert."""
         known = {}
         for name, addresses in waiting.items():
-            _, configured = self._channels.get(name, (None, ()))
-            if chosen := [address for address in addresses if address in configured] or list(configured):
-                known[name] = chosen
+            if way := self._channels.get(name):
+                configured = way.addresses + way.beyond
+                known[name] = [address for address in addresses if address in configured] or list(way.addresses)
         return known
 
     async def _try(self, name: str, message: Message, addresses: Sequence[str]) -> Mapping[str, NotDelivered]:
-        channel, _ = self._channels[name]
         try:
             async with asyncio.timeout(PATIENCE):
-                return await channel.send(message, addresses)
+                return await self._channels[name].channel.send(message, addresses)
         except TimeoutError:
             failure = NotDelivered(f"not done within {PATIENCE:.0f} s", transient=True)
         except Exception as error:
