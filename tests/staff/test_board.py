@@ -9,7 +9,8 @@ from chatbox.backplane.base import Behind, Signal
 from chatbox.backplane.memory import MemoryBackplane, MemoryBus
 from chatbox.config import Config
 from chatbox.entries import system_entry
-from chatbox.session import Change, Help, Kind
+from chatbox.protocol import Close
+from chatbox.session import Change, Help, Kind, now_ms
 from chatbox.staff import news, protocol
 from chatbox.storage.memory import MemoryStorage
 from tests.live import DEVELOPMENT, ECHO, running
@@ -254,3 +255,40 @@ async def test_figures_are_those_of_the_api(both):
         assert sum(step["sessions"] for step in answer["series"]) == 1
         wrong = await bea.ask("figures", metadata={"start_time": "yesterday"})
         assert (wrong["type"], wrong["error"]["code"]) == ("error", "INVALID_FORMAT")
+
+
+async def test_who_is_demoted_is_out_within_five_seconds_on_every_replica(both):
+    users, staff = both
+    async with desk(staff) as bea, desk(users, "cy") as cy:
+        await bea.hear("staff_status")
+        await cy.hear("staff_status")
+        await users.app.access.revoke("bea", now_ms() / 1000 + 1)
+        assert await bea.ended(patience=5) == Close.TOKEN
+        await cy.hear(lambda f: f["type"] == "staff_update" and f["staff"] == [{"id": "cy", "name": "Cy"}])
+
+
+async def test_what_happened_while_redis_was_away_is_seen_when_it_is_back(tmp_path):
+    async with AsyncExitStack() as stack:
+        redis = stack.enter_context(RedisServer())
+        users, staff = [
+            await stack.enter_async_context(running(tmp_path, app=app)) for app in two_over_redis(tmp_path, redis.url)
+        ]
+        async with desk(staff) as bea, users.socket() as ann:
+            await bea.hear("staff_status")
+            session_id = await began(ann)
+            await bea.watch(session_id)
+            await bea.ask("admin_join", session_id=session_id)
+            redis.kill()
+            await ann.say("user_message", content="Hello?", message_id="lost")
+            await ann.next("ack")
+            async with users.socket("ben") as ben:
+                other = await began(ben)
+                await ben.say("help_request")
+                await ben.next("notification")
+                assert not bea.of("help_update")
+                redis.start()
+                queue = await bea.hear(lambda f: f["type"] == "help_update" and f["total"] == 1, patience=40)
+                assert [session["id"] for session in queue["sessions"]] == [other]
+                heard = await bea.hear(lambda f: f.get("message_id") == "lost", patience=40)
+                assert heard["content"] == "Hello?"
+                assert (await users.app.storage.get(session_id)).assisting_admin_id == "bea"
