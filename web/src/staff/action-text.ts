@@ -9,6 +9,8 @@ const WORDS: Record<string, StaffKey> = {
   transfer: "actTransfer",
   message: "actMessage",
   note: "actNote",
+  suggestion: "actSuggestion",
+  summary: "actSummary",
   block: "actBlock",
   unblock: "actUnblock",
   revoke: "actRevoke",

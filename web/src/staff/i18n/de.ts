@@ -210,6 +210,8 @@ export const de: Record<StaffKey, string> = {
   actTransfer: "Unterhaltung übergeben",
   actMessage: "An eine Person geschrieben",
   actNote: "Notiz geschrieben",
+  actSuggestion: "Antwort von der KI vorschlagen lassen",
+  actSummary: "Unterhaltung von der KI zusammenfassen lassen",
   actReadNotes: "Notizen gelesen",
   actBlock: "Person gesperrt",
   actUnblock: "Sperre aufgehoben",

@@ -209,6 +209,8 @@ export const en = {
   actTransfer: "Gave a conversation to a colleague",
   actMessage: "Wrote to a user",
   actNote: "Wrote a note",
+  actSuggestion: "Let the AI suggest a reply",
+  actSummary: "Let the AI sum a conversation up",
   actReadNotes: "Read the notes",
   actBlock: "Blocked a user",
   actUnblock: "Lifted a block",

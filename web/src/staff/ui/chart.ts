@@ -6,7 +6,7 @@ import { locale, Localized } from "../../i18n/locale";
 import { base } from "../../ui/styles";
 import { s } from "../i18n/texts";
 
-const HEIGHT = 190;
+const HEIGHT = 180;
 const PAINTS = ["--chatbox-accent", "--chatbox-warm", "--chatbox-bad"] as const;
 
 /** One line or row of bars of a chart. */
@@ -37,7 +37,7 @@ export class Chart extends LitElement {
         line-height: 1.4;
       }
       .plot {
-        min-height: 12rem;
+        min-height: 11.25rem;
         margin-top: 0.3rem;
         overflow: hidden;
       }
@@ -182,7 +182,7 @@ export class Chart extends LitElement {
       cursor: { y: false, points: { size: 7 }, drag: { setScale: false, x: false, y: false } },
       scales: { y: { range: (_plot, _low, high) => [0, high > 0 ? high * 1.1 : 1] } },
       axes: [
-        { ...axis, values: (_plot, splits, _axis, _space, step) => splits.map((at) => label(at, step)) },
+        { ...axis, size: 32, values: (_plot, splits, _axis, _space, step) => splits.map((at) => label(at, step)) },
         { ...axis, size: 58, values: (_plot, splits) => splits.map((value) => this.format(value)) },
       ],
       series: [{ value: (_plot, at) => (at === null ? "–" : moment(at)), label: s("time") }, ...this.curves.map((curve, index) => this.series(curve, index))],

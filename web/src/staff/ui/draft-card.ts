@@ -47,7 +47,7 @@ export class DraftCard extends LitElement {
         height: 2rem;
       }
       .text {
-        max-height: 9rem;
+        max-height: 7.5rem;
         padding-right: 0.5rem;
         overflow-y: auto;
         white-space: pre-wrap;

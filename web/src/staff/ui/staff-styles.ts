@@ -177,8 +177,7 @@ export const staffStyles = css`
     font-variant-numeric: tabular-nums;
   }
   td .link {
-    text-align: left;
-    overflow-wrap: anywhere;
+    white-space: nowrap;
   }
   .detail {
     color: var(--chatbox-ink-soft);
