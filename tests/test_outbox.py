@@ -151,6 +151,20 @@ async def test_who_has_much_to_send_can_wait_until_less_waits():
         assert outbox.closing
 
 
+async def test_nobody_waits_for_a_socket_that_is_gone():
+    async with Tasks() as tasks:
+        socket = Socket()
+        outbox = Outbox(socket, socket.send, tasks)
+        socket.open.clear()
+        outbox.put(Frame("x" * 1000))
+        waiting = tasks.start(outbox.below(500), "waiting")
+        await asyncio.sleep(0)
+        outbox.leave()
+        await waiting
+        await outbox.below(500)
+        socket.open.set()
+
+
 async def test_what_was_dropped_because_the_line_was_too_slow_is_counted():
     async with Tasks() as tasks:
         socket = Socket()

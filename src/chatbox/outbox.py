@@ -45,7 +45,7 @@ class Outbox:
     some wait, ``size`` how many characters of them; ``dropped`` counts those that waited when it was too much."""
 
     __slots__ = (
-        "_close", "_growing", "_line", "_queue", "_send", "_shrunk", "_tasks",
+        "_close", "_gone", "_growing", "_line", "_queue", "_send", "_shrunk", "_tasks",
         "blocked", "closing", "dropped", "sent", "size",
     )  # fmt: skip
 
@@ -57,6 +57,7 @@ class Outbox:
         self._growing: dict[str, _Merged] = {}
         self._shrunk: asyncio.Event | None = None
         self._close: Message | None = None
+        self._gone = False
         self.blocked = False
         self.closing = False
         self.dropped = 0
@@ -88,7 +89,7 @@ class Outbox:
 
     async def below(self, size: int) -> None:
         """Wait until no more than so many characters wait, or nothing is sent any more."""
-        while self.size > size and not self.closing:
+        while self.size > size and not self.closing and not self._gone:
             self._shrunk = self._shrunk or asyncio.Event()
             self._shrunk.clear()
             await self._shrunk.wait()
@@ -99,6 +100,11 @@ class Outbox:
             self.closing = True
             self._close = {"type": "websocket.close", "code": code, "reason": reason}
             self._start()
+
+    def leave(self) -> None:
+        """The socket is gone, and nobody waits for it any more."""
+        self._gone = True
+        self._shrink()
 
     def _written(self, frame: Frame) -> bool:
         """Whether the frame needs no more care."""

@@ -93,6 +93,7 @@ class StaffSocket(Endpoint[StaffConnection, StaffCommand]):
 
     async def _leave(self, opened: StaffConnection) -> None:
         opened.watching.close()
+        opened.outbox.leave()
         for task in opened.assistance:
             task.cancel()
         self._metrics.admin_messages_dropped_total.inc(opened.outbox.dropped)
