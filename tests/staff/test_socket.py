@@ -402,6 +402,29 @@ async def test_long_answers_wait_for_a_slow_line_and_do_not_end_it(live, monkeyp
         assert heard == [f"h{number}" for number in range(15)]
 
 
+async def test_a_slow_line_that_breaks_leaves_nothing_waiting(live, monkeypatch):
+    monkeypatch.setattr(socket, "MAX_BYTES", 200_000)
+    bearer = f"Authorization: Bearer {token('bea', roles=['admin'])}"
+    async with live.socket() as ann:
+        session_id = await asked(ann)
+        await ann.say("user_message", message_id="long", content="/long 15000")
+        await ann.answer()
+        before = len(live.app.tasks)
+        async with upgraded(live, "/admin/ws", bearer, room=4096, user=None) as slow:
+            await slow.next(TEXT)
+            slow.writer.transport.pause_reading()
+            for number in range(15):
+                ask = {"type": "history", "session_id": session_id, "before": 1 << 40, "message_id": f"h{number}"}
+                slow.write(frame(TEXT, json.dumps(ask).encode()))
+            async with asyncio.timeout(10):
+                while len(live.app.tasks) <= before + 2:
+                    await asyncio.sleep(0.01)
+            slow.writer.transport.abort()
+        async with asyncio.timeout(20):
+            while len(live.app.tasks) > before or len(live.app.connections) > 1:
+                await asyncio.sleep(0.01)
+
+
 async def test_a_server_that_drains_tells_staff_and_closes_their_sockets(live):
     async with desk(live) as bea:
         await bea.hear("staff_status")
