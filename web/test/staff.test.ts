@@ -1,3 +1,4 @@
+import type { ReactiveControllerHost } from "lit";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { locale } from "../src/i18n/locale";
 import { Bell } from "../src/staff/bell";
@@ -15,6 +16,7 @@ import { Queue } from "../src/staff/queue";
 import { bounds, stepOf } from "../src/staff/report";
 import { Refused } from "../src/staff/requests";
 import { MemoryStore } from "../src/storage";
+import { Shortcuts } from "../src/ui/shortcuts";
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => {
@@ -50,6 +52,30 @@ test("the server is asked with the names and times of its own list", () => {
   expect(asked).toMatchObject({ user_id: "u", sort_by: "last_activity", sort_order: "desc", limit: "25", offset: "0" });
   expect(asked).not.toHaveProperty("status");
   expect(Date.parse(asked.start_time_to!) - Date.parse(asked.start_time_from!)).toBe(2 * 86_400_000 - 1);
+});
+
+test("days that were given the wrong way round are asked for the right way round", () => {
+  const asked = wireQuery({ ...EVERYTHING, from: "2026-11-02", to: "2026-11-01" });
+  expect(asked).toEqual(wireQuery({ ...EVERYTHING, from: "2026-11-01", to: "2026-11-02" }));
+});
+
+function pressed(field: HTMLElement, init: KeyboardEventInit): boolean {
+  const event = new KeyboardEvent("keydown", { altKey: true, bubbles: true, composed: true, cancelable: true, ...init });
+  field.dispatchEvent(event);
+  return event.defaultPrevented;
+}
+
+test("a key does its work once however long it is held, and never takes a character from the text", () => {
+  const act = vi.fn();
+  const keys = new Shortcuts({ addController: () => undefined } as unknown as ReactiveControllerHost, { KeyL: act });
+  keys.hostConnected();
+  const field = document.body.appendChild(document.createElement("textarea"));
+  expect(pressed(field, { code: "KeyL", key: "l" })).toBe(true);
+  expect(pressed(field, { code: "KeyL", key: "l", repeat: true })).toBe(true);
+  expect(act).toHaveBeenCalledOnce();
+  expect(pressed(field, { code: "KeyL", key: "@" })).toBe(false);
+  expect(act).toHaveBeenCalledOnce();
+  keys.hostDisconnected();
 });
 
 test("the address leads back to the open conversations and the one in front", () => {

@@ -67,8 +67,9 @@ export function writeQuery(query: ListQuery, params: URLSearchParams): void {
 export function wireQuery({ from, to, ...query }: ListQuery): Record<string, string> {
   const asked: Record<string, string> = {};
   for (const [key, value] of Object.entries(query)) if (value !== "") asked[key] = String(value);
-  if (from) asked.start_time_from = new Date(`${from}T00:00:00`).toISOString();
-  if (to) asked.start_time_to = new Date(`${to}T23:59:59.999`).toISOString();
+  const [first, last] = from && to && from > to ? [to, from] : [from, to];
+  if (first) asked.start_time_from = new Date(`${first}T00:00:00`).toISOString();
+  if (last) asked.start_time_to = new Date(`${last}T23:59:59.999`).toISOString();
   return asked;
 }
 

@@ -6,6 +6,7 @@ import { Live, type LiveState } from "./live";
 const PAUSE = 2_000;
 /** How long a hand that has moved over the list may be about to choose, ms. */
 const HAND = 2_000;
+const MOST_PREVIEWS = 500;
 
 export interface SessionPage {
   sessions: StaffSession[];
@@ -77,7 +78,7 @@ export class SessionList {
 
   /** News of a session, on this page or not. */
   know(session: StaffSession, preview: string | undefined): void {
-    if (preview !== undefined) this.previews.set(session.id, preview);
+    if (preview !== undefined) this.remember(session.id, preview);
     const { value } = this.page;
     if (value) value.sessions = value.sessions.map((shown) => (shown.id === session.id ? session : shown));
     this.refresh();
@@ -94,6 +95,12 @@ export class SessionList {
   close(): void {
     clearTimeout(this.hand);
     this.page.stop();
+  }
+
+  private remember(id: string, preview: string): void {
+    this.previews.delete(id);
+    this.previews.set(id, preview);
+    for (const oldest of this.previews.keys()) if (this.previews.size > MOST_PREVIEWS) this.previews.delete(oldest);
   }
 
   private refresh(): void {

@@ -20,8 +20,15 @@ export class Shortcuts implements ReactiveController {
   private readonly onKey = (event: KeyboardEvent): void => {
     if (!event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
     const act = this.keys[event.code];
-    if (!act) return;
+    if (!act || writes(event)) return;
     event.preventDefault();
-    act();
+    if (!event.repeat) act();
   };
+}
+
+/** On some keyboards Alt and a key write what can't be written otherwise, as @ in German on a Mac: that belongs to the
+ *  text. */
+function writes(event: KeyboardEvent): boolean {
+  const field = event.composedPath()[0];
+  return (field instanceof HTMLInputElement || field instanceof HTMLTextAreaElement) && /^[@[\]{}|\\~€#^`]$/.test(event.key);
 }

@@ -65,7 +65,7 @@ export class Dashboard extends LitElement {
     new Shortcuts(this, {
       KeyQ: () => this.openNext(),
       KeyT: () => this.toggleTakeover(),
-      KeyI: () => this.pane?.focus(),
+      KeyI: () => this.pane?.write(),
       KeyN: () => this.pane?.note(),
       KeyR: () => this.pane?.pick(),
       KeyU: () => this.pane?.toggleDetails(),
@@ -79,6 +79,7 @@ export class Dashboard extends LitElement {
       ...Object.fromEntries(VIEWS.map((view, index) => [`Digit${index + 1}`, () => this.view(view)])),
     });
     window.addEventListener("popstate", () => this.follow());
+    document.addEventListener("visibilitychange", () => this.revision++);
     NARROW.addEventListener("change", () => (this.narrow = NARROW.matches));
   }
 

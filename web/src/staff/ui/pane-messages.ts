@@ -55,6 +55,10 @@ export class PaneMessages extends LitElement {
     this.bottom.jump();
   }
 
+  override focus(): void {
+    void this.updateComplete.then(() => this.renderRoot.querySelector<HTMLElement>(".scroller")?.focus());
+  }
+
   protected override willUpdate(): void {
     const last = this.conversation.log.messages.at(-1);
     if (last && last.id !== this.newest) this.bottom.news();

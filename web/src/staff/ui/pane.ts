@@ -87,8 +87,13 @@ export class Pane extends LitElement {
     new Localized(this);
   }
 
+  /** Where the reader goes on: writing, or reading while somebody else has it. */
   override focus(): void {
-    void this.updateComplete.then(() => this.box?.focus());
+    void this.updateComplete.then(() => (this.conversation.held ? this.box : this.messages).focus());
+  }
+
+  write(): void {
+    this.box?.focus();
   }
 
   note(): void {
