@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import aiohttp
 import jwt
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -207,6 +207,131 @@ async def test_a_list_that_lags_behind_takes_nothing_back():
         await access.block("ann", block())
         access._take(old)
         assert standing(access, who(issued=2000.0)) == "INSUFFICIENT_PERMISSIONS"
+
+
+OPS = st.tuples(
+    st.sampled_from(["revoke", "block", "unblock", "look"]),
+    st.integers(0, 2),
+    st.sampled_from(["ann", "bob"]),
+    st.integers(0, 5),
+    st.sampled_from([0, -3_600_000, 3_600_000, -50, 50]),
+)
+"""What is done, on which replica, about whom, up to which time, and how far that replica's clock is off."""
+
+
+async def check_views(steps, kind=Access):
+    """Each replica that looks for news has all of them, however far the clocks are apart."""
+    void, blocked, storage = {}, set(), MemoryStorage()
+    clock = module.now_ms
+    backplanes = [MemoryBackplane() for _ in range(3)]
+    views = [kind(storage.records, Hub(storage, plane, Tasks()), plane) for plane in backplanes]
+    try:
+        for what, number, user, at, off in steps:
+            module.now_ms = lambda off=off: now_ms() + off
+            access = views[number]
+            if what == "revoke":
+                await access.revoke(user, float(at))
+                void[user] = max(at, void.get(user, 0))
+            elif what == "block":
+                await access.block(user, block())
+                blocked.add(user)
+            elif what == "unblock":
+                await access.unblock(user)
+                blocked.discard(user)
+            else:
+                await access._look(access._newest - module.OVERLAP)
+                check_view(access, void, blocked)
+    finally:
+        module.now_ms = clock
+    for access in views:
+        await access._look(access._newest - module.OVERLAP)
+        check_view(access, void, blocked)
+
+
+def check_view(access, void, blocked):
+    for user in ("ann", "bob"):
+        for issued in (0.5, 2.5, 4.5, 9.0):
+            expected = "INVALID_TOKEN" if issued <= void.get(user, -1) else None
+            if expected is None and user in blocked:
+                expected = "INSUFFICIENT_PERMISSIONS"
+            assert standing(access, who(user, issued=issued)) == expected
+
+
+@settings(max_examples=200)
+@given(st.lists(OPS, min_size=2, max_size=20))
+def test_who_looks_for_news_has_all_of_them_however_far_clocks_are_apart(steps):
+    asyncio.run(check_views(steps))
+
+
+class ByTheClock(Access):
+    """Takes the time of a change from the clock."""
+
+    async def _next_time(self):
+        return module.now_ms()
+
+
+class Forward(Access):
+    """Goes on from its own changes, whatever else it has seen."""
+
+    def _take(self, record):
+        super()._take(record)
+        self._newest = max(self._newest, record.at)
+
+
+class Hasty(Access):
+    """Takes whatever a list says for the newest."""
+
+    def _take(self, record):
+        if record.id not in self._standings:
+            self._standings[record.id] = record.version, module._standing(record)
+
+
+@pytest.mark.parametrize("kind", [ByTheClock, Forward, Hasty])
+def test_a_replica_that_overlooks_news_would_be_found(kind):
+    @settings(max_examples=400, phases=[Phase.generate])
+    @given(st.lists(OPS, min_size=2, max_size=20))
+    def broken(steps):
+        asyncio.run(check_views(steps, kind))
+
+    with mutants.found():
+        broken()
+
+
+async def test_a_look_that_breaks_off_halfway_is_no_look(monkeypatch):
+    monkeypatch.setattr(module, "PAGE", 2)
+    async with replicas(2) as (here, there):
+        monkeypatch.setattr(module, "now_ms", lambda: 1_000)
+        await here.revoke("ann", 1000.0)
+        monkeypatch.setattr(module, "now_ms", lambda: 1_000_000)
+        for user in ("bob", "kim", "lee"):
+            await here.revoke(user, 1000.0)
+        find = there._records.find
+
+        async def halfway(*args, before, **options):
+            if before:
+                raise StorageBusy("the line is down")
+            return await find(*args, before=before, **options)
+
+        with monkeypatch.context() as broken:
+            broken.setattr(there._records, "find", halfway)
+            with pytest.raises(StorageBusy):
+                await there.load()
+        await there._look(there._newest - module.OVERLAP)
+        assert all(standing(there, who(user)) == "INVALID_TOKEN" for user in ("ann", "bob", "kim", "lee"))
+
+
+async def test_who_has_something_against_them_that_can_not_be_understood_is_kept_out():
+    async with replicas(2) as (here, there):
+        await here.revoke("kim", 1000.0)
+        known = await here._records.get(module.KIND, "kim")
+        for number, data in enumerate(({"revoked_before": "yesterday"}, {"block": 1}, {"block": {"by": "root"}})):
+            await here._records.add(replace(known, id=f"user{number}", at=known.at + number, data=data))
+        await there.load()
+        assert standing(there, who("kim")) == "INVALID_TOKEN"
+        for number in range(3):
+            assert standing(there, who(f"user{number}")) == "INSUFFICIENT_PERMISSIONS"
+        await there.unblock("user0")
+        assert standing(there, who("user0")) is None
 
 
 async def test_a_store_that_fails_for_a_while_changes_nothing_and_is_asked_again(monkeypatch):

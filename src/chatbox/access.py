@@ -127,8 +127,11 @@ class Access:
         self._news.set()
 
     async def _look(self, since: int | None) -> None:
+        newest = self._newest
         async for record in self._find(since):
             self._take(record)
+            newest = max(newest, record.at)
+        self._newest = newest
 
     async def _find(self, since: int | None) -> AsyncIterator[Record]:
         before: tuple[int, str] | None = None
@@ -139,15 +142,14 @@ class Access:
 
     def _take(self, record: Record) -> None:
         """A list may lag behind what is known already."""
-        self._newest = max(self._newest, record.at)
         version, _ = self._standings.get(record.id, NOTHING)
         if record.version > version or record.id not in self._standings:
-            self._standings[record.id] = record.version, msgspec.convert(record.data, Standing)
+            self._standings[record.id] = record.version, _standing(record)
 
     async def _change(self, user_id: str, change: Callable[[Standing], Standing]) -> Standing:
         while True:
             old = await self._records.get(KIND, user_id)
-            new = change(msgspec.convert(old.data, Standing) if old else Standing())
+            new = change(_standing(old) if old else Standing())
             record = Record(
                 kind=KIND,
                 id=user_id,
@@ -168,6 +170,15 @@ class Access:
 
 
 NOTHING = 0, Standing()
+
+
+def _standing(record: Record) -> Standing:
+    """What a record says. Whoever it is about is kept out when that can't be understood."""
+    try:
+        return msgspec.convert(record.data, Standing)
+    except msgspec.ValidationError as error:
+        log.error("what stands against a user can't be understood; the user is blocked", error=str(error))
+        return Standing(block=Block(by="", by_name="", at=record.at, by_admin=True))
 
 
 def _in_force(standing: Standing) -> Block | None:
