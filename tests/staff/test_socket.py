@@ -268,6 +268,24 @@ async def test_one_conversation_does_not_wait_for_another(live):
             assert (await bea.hear(lambda f, m=message_id: f.get("message_id") == m))["type"] == "ack"
 
 
+async def test_conversations_do_not_wait_for_questions_about_all_of_them(live):
+    gate, overview = asyncio.Event(), live.app.storage.overview
+    figures = overview.figures
+
+    async def held(*args):
+        await gate.wait()
+        return await figures(*args)
+
+    overview.figures = held
+    async with live.socket() as ann, desk(live) as bea:
+        session_id = await asked(ann)
+        question = await bea.say("figures")
+        assert (await bea.ask("list"))["total"] == 1
+        assert (await bea.watch(session_id))["type"] == "connection_status"
+        gate.set()
+        assert (await bea.hear(lambda f: f.get("message_id") == question))["type"] == "figures"
+
+
 async def test_what_was_sent_before_the_line_broke_is_done(live):
     async with live.socket() as ann:
         session_id = await asked(ann)

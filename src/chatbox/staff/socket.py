@@ -1,12 +1,14 @@
 """The staff socket: many conversations on one line.
 
-What is about one conversation is carried out in the order in which it came; conversations do not wait for each other.
-Answers that may be long are given one after the other, as fast as the line takes them.
+What is about one conversation is carried out in the order in which it came; conversations do not wait for each other,
+nor for questions about all of them. Answers that may be long are given one after the other, as fast as the line takes
+them.
 """
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 
 from chatbox.access import Gate
 from chatbox.auth import Origins
@@ -23,8 +25,10 @@ from chatbox.staff.desk import Desk
 from chatbox.staff.protocol import AskFigures, History, ListSessions, StaffCommand, Suggest, Summarise, Watch
 from chatbox.tasks import Tasks
 
-LONG = (Watch, History, ListSessions, AskFigures)
-"""What is answered with much."""
+LONG = (Watch, History)
+"""What is answered with much of a conversation."""
+QUERIES = (ListSessions, AskFigures)
+"""What is asked of all sessions, and may take a while."""
 FRAMES = "staff_frames"
 MAX_ASSISTANCE = 3
 """What the model may write for one socket at once."""
@@ -119,9 +123,9 @@ class StaffSocket(Endpoint[StaffConnection, StaffCommand]):
         if opened.pending >= MAX_PENDING:
             raise TooMany("Too much is waiting to be done. Send it again later.", retry_after=1000)
         opened.pending += 1
-        before = opened.turns.get(command.session_id)
-        turn = self._tasks.start(self._in_turn(opened, command, before), "staff command")
-        opened.turns[command.session_id] = turn
+        turn = command.session_id or type(command).__name__
+        before = opened.turns.get(turn)
+        opened.turns[turn] = self._tasks.start(self._in_turn(opened, command, turn, before), "staff command")
 
     def _assist(self, opened: StaffConnection, command: Suggest | Summarise) -> None:
         """Let the model write beside all else: it may take a while."""
@@ -132,23 +136,23 @@ class StaffSocket(Endpoint[StaffConnection, StaffCommand]):
         opened.assistance.add(task)
         task.add_done_callback(opened.assistance.discard)
 
-    async def _in_turn(self, opened: StaffConnection, command: StaffCommand, before: asyncio.Task[None] | None) -> None:
+    async def _in_turn(
+        self, opened: StaffConnection, command: StaffCommand, turn: str, before: asyncio.Task[None] | None
+    ) -> None:
         try:
             if before:
                 await asyncio.wait([before])
             await self._attempt(opened, command, self._do(opened, command))
         finally:
             opened.pending -= 1
-            if opened.turns.get(command.session_id) is asyncio.current_task():
-                del opened.turns[command.session_id]
+            if opened.turns.get(turn) is asyncio.current_task():
+                del opened.turns[turn]
 
     async def _do(self, opened: StaffConnection, command: StaffCommand) -> None:
         """Whoever waited has to have the right still."""
         if not opened.admitted():
             return
-        if not isinstance(command, LONG):
-            await self._desk.handle(opened.principal, opened.watching, opened.outbox, command)
-            return
-        async with opened.long:
-            await opened.outbox.below(MAX_BYTES // 4)
+        async with opened.long if isinstance(command, LONG) else nullcontext():
+            if isinstance(command, LONG + QUERIES):
+                await opened.outbox.below(MAX_BYTES // 4)
             await self._desk.handle(opened.principal, opened.watching, opened.outbox, command)
