@@ -16,10 +16,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import aiohttp
 from playwright.async_api import Browser, Route, async_playwright, expect
 
 from tests.web.conftest import CHROMIUM, ECHO, FLAGS, ChatPage, Person, Server, serving
 from tests.web.proxy import Proxy
+from tests.web.test_takeover import Colleague
 
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
@@ -240,6 +242,29 @@ async def demonstration(studio: Studio) -> None:
         await studio.shoot(chat, "demo-open")
 
 
+async def people(studio: Studio) -> None:
+    headers = {"Authorization": f"Bearer {studio.server.token('bea', name='Bea Example', roles=['chat_admin'])}"}
+    async with studio.person() as person, aiohttp.ClientSession(headers=headers) as http:
+        chat = await person.open()
+        await chat.ask("My parcel has not come, and the shop does not answer.")
+        await chat.page.get_by_role("button", name="Get help from a person").click()
+        await expect(chat.page.get_by_text("You asked for help from a person.")).to_be_visible()
+        await studio.shoot(chat, "help")
+        async with http.ws_connect(f"{studio.server.base}admin/ws") as line:
+            bea = Colleague(line)
+            bea.session_id = chat.session_id
+            await bea.act("admin_join")
+            await bea.say("Good morning! I am sorry about that. What is the number of your parcel?")
+            await chat.say("It is 4711.")
+            await bea.say("Thank you, I will ask the carrier.")
+            await bea.type()
+            await expect(chat.page.get_by_text("is typing")).to_be_visible()
+            await studio.shoot(chat, "person")
+            await bea.act("admin_leave")
+            await expect(chat.page.locator("chatbox-help-line")).to_contain_text("The assistant answers again.")
+            await studio.shoot(chat, "person-left")
+
+
 async def german(studio: Studio) -> None:
     async with studio.person() as person:
         chat = await person.open(query="?lang=de")
@@ -247,7 +272,8 @@ async def german(studio: Studio) -> None:
 
 
 SCENES = {
-    scene.__name__: scene for scene in (empty, full, streaming, failing, cut, shared, strangers, demonstration, german)
+    scene.__name__: scene
+    for scene in (empty, full, streaming, failing, cut, shared, strangers, demonstration, people, german)
 }
 
 

@@ -349,6 +349,23 @@ async def test_staff_who_come_while_an_address_is_written_are_written_to(house: 
     await expect(chat.field).to_be_focused()
 
 
+async def test_a_long_name_leaves_room_on_a_phone(house: House, chromium: Browser) -> None:
+    person = await house.person(chromium, viewport=PHONE, has_touch=True, is_mobile=True)
+    chat = await person.open()
+    await chat.ask("hello")
+    name = "Wolfeschlegelsteinhausenbergerdorff" * 3
+    somebody = await house.staff(name, chat)
+    await somebody.act("admin_join")
+    await somebody.say("Good morning.")
+    await somebody.type()
+    await expect(chat.page.get_by_text(f"{name} is typing …")).to_be_visible()
+    await expect(chat.page.get_by_role("button", name="Conversation menu")).to_be_in_viewport(ratio=1)
+    scroller = chat.page.locator("chatbox-messages .scroller")
+    assert await chat.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert await scroller.evaluate("element => element.scrollWidth <= element.clientWidth")
+    await person.context.close()
+
+
 async def test_a_screen_reader_hears_who_comes_and_what_they_say(house: House, chat: ChatPage) -> None:
     status = chat.page.locator("chatbox-messages [role=status]")
     bea = await bea_has(house, chat)

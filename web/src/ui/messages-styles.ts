@@ -86,6 +86,7 @@ export const messagesStyles = css`
     display: flex;
     align-items: center;
     gap: 0.5rem;
+    overflow-wrap: anywhere;
     font-size: 0.85rem;
     color: var(--chatbox-ink-soft);
     padding: 0.4rem 0;
