@@ -1,12 +1,13 @@
 """What all staff sockets of this process show: the live list, the waiting queue, and who of staff is online.
 
-The store is the truth of the queue: it is read when the first socket opens, and again when news may have been lost.
-Between that it follows the news, of which the one with the higher position is the newer.
+The store is the truth of the queue: it is read when the first socket opens, when news may have been lost, and every now
+and then. Between that it follows the news, of which the one with the higher position is the newer.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -34,7 +35,7 @@ log = structlog.get_logger(component="board")
 COLLEAGUES = "*desks"
 """The topic of staff who come and go."""
 LOOK = 10.0
-"""Seconds between two looks at who is online, for those whose replica has died."""
+"""Seconds between two looks at who is online and who waits, for what nobody told."""
 SHOWN = 100
 REMEMBERED = 10_000
 PERIOD = 1.0
@@ -111,12 +112,16 @@ class Board:
     async def run(self) -> None:
         """See who of staff comes and goes, until cancelled."""
         await self._hub.subscribe(COLLEAGUES, lambda _: self._colleagues.set())
+        read_at = time.monotonic()
         while True:
             await self._look()
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK):
                     await self._colleagues.wait()
             self._colleagues.clear()
+            if self._desks and time.monotonic() - read_at >= LOOK:
+                read_at = time.monotonic()
+                await self._read_again()
 
     async def run_queue(self) -> None:
         """Tell of the queue when it has changed, at most once in ``PERIOD``, until cancelled."""
