@@ -361,7 +361,9 @@ async def test_a_store_that_fails_for_a_while_changes_nothing_and_is_asked_again
 async def two(folder, kind):
     """Two replicas with one store, and with a bus, a Redis or nothing between them."""
     with RedisOrNothing(kind) as url:
-        config = Config.load(DEVELOPMENT | ECHO | {"CHATBOX_DATA_DIR": str(folder), "REDIS_URL": url})
+        config = Config.load(
+            DEVELOPMENT | ECHO | {"CHATBOX_DATA_DIR": str(folder), "REDIS_URL": url, "DRAIN_TIMEOUT": "1s"}
+        )
         cells, bus = MemoryStorage(), MemoryBus()
         apps = []
         for _ in range(2):
