@@ -56,6 +56,7 @@ STEPS = {
         Step(providers.models, "C8"),
         Step(replicas.replicas_killed, "A3 A9 A10", can_cluster, short=False),
         Step(replicas.answers_taken_over, "A10 C9", can_cluster, short=False),
+        Step(replicas.staff_come_and_go, "B5 C9", can_cluster),
         Step(replicas.redis_killed, "C5", can_cluster, short=False),
         Step(replicas.redis_stopped, "C5", can_cluster, short=False),
         Step(replicas.redis_deaf, "C6", can_cluster, short=False),

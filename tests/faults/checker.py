@@ -2,7 +2,8 @@
 
 The rules are the promises: what is acknowledged is stored, as it was said, once, and at the position of the
 acknowledgement; everyone is told the same in the same order, each thing once, and all of it; an answer is what the
-model said, to the byte, and there is one a question; what begins to load comes to one end.
+model said, to the byte, and there is one a question; what begins to load comes to one end; while a member of staff
+has a conversation, neither the AI nor another one says anything in it.
 """
 
 from __future__ import annotations
@@ -75,17 +76,26 @@ class Told:
 
 @dataclass
 class Facts:
-    """A history, sorted by what it is about. ``stored``: user, session, who read it."""
+    """A history, sorted by what it is about. ``stored``: user, session, who read it; ``words`` are staff's: user, who
+    read them."""
 
     said: dict[str, Said] = field(default_factory=dict)
     told: defaultdict[str, Told] = field(default_factory=lambda: defaultdict(Told))
     frames: defaultdict[str, list[Record]] = field(default_factory=lambda: defaultdict(list))
     stored: dict[str, dict[str, dict[str, list[Row]]]] = field(default_factory=dict)
+    by_staff: list[Record] = field(default_factory=list)
+    words: defaultdict[str, defaultdict[str, list[Record]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(list))
+    )
     calls: Counter[str] = field(default_factory=Counter)
     again: Counter[str] = field(default_factory=Counter)
     users: dict[str, str] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     identical: set[str] = field(default_factory=set)
+
+    def of_staff(self, user: str) -> list[Record]:
+        """What is stored that staff said to a user, as the first reader saw it."""
+        return next(iter(self.words[user].values()), [])
 
     def rows(self, user: str) -> list[Row]:
         """What is stored for a user, as the first reader saw it."""
@@ -114,9 +124,9 @@ def check_file(path: Path, ends: frozenset[str] = WHOLE) -> Verdict:
 def check(records: Iterable[Record], ends: frozenset[str] = WHOLE) -> Verdict:
     """``ends`` are the finish reasons that answers may have. Without what is stored, only what was told is checked."""
     facts = gathered(records)
-    rules: tuple[Callable[[Facts], Iterator[Violation]], ...] = (stayed, streamed, framed, one_log)
+    rules: tuple[Callable[[Facts], Iterator[Violation]], ...] = (stayed, streamed, framed, one_log, one_owner)
     if facts.stored:
-        rules += (kept, once, in_order, one_session, agreed, answered, one_answer, heard, loaded)
+        rules += (kept, spoken, once, in_order, one_session, agreed, answered, one_answer, heard, loaded)
     violations = [violation for rule in rules for violation in rule(facts)]
     violations += ended(facts, ends)
     return Verdict(facts.counts, violations, facts.identical)
@@ -143,6 +153,10 @@ def gathered(records: Iterable[Record]) -> Facts:
                 facts.frames[record.who].append(record)
             case "stored":
                 _store(facts, record)
+            case "staff" if record.kind == OK:
+                facts.by_staff.append(record)
+            case "words":
+                facts.words[record.user][record.who].append(record)
             case "connected":
                 facts.counts["connections"] += 1
                 facts.told[record.who]
@@ -205,6 +219,21 @@ def kept(facts: Facts) -> Iterator[Violation]:
             yield Violation("altered", said.device, f"{said.text!r} is stored as {entry.text!r}")
         elif entry.seq != said.seq:
             yield Violation("moved", said.device, f"{said.text!r} acknowledged at {said.seq}, stored at {entry.seq}")
+
+
+def spoken(facts: Facts) -> Iterator[Violation]:
+    """What staff said and was acknowledged is stored, as said, once, under their name."""
+    for said in facts.by_staff:
+        facts.counts[f"staff {said.more['type']}"] += 1
+        if said.more["type"] != "user_message":
+            continue
+        stored = [one for one in facts.of_staff(said.more["of"]) if one.id == said.id]
+        if not stored:
+            yield Violation("lost", said.who, f"{said.text!r} to {said.more['of']}")
+        elif len(stored) > 1:
+            yield Violation("stored twice", said.who, said.text)
+        elif (stored[0].text, stored[0].more.get("admin_id")) != (said.text, said.who):
+            yield Violation("altered", said.who, f"{said.text!r} is stored as {stored[0].text!r}")
 
 
 def once(facts: Facts) -> Iterator[Violation]:
@@ -273,7 +302,7 @@ def answered(facts: Facts) -> Iterator[Violation]:
                 yield Violation("wrong answer", user, wrong)
             elif row.finish == "stop":
                 facts.identical.add(HEAD.match(row.entry.text)["question"])
-        if last:
+        if last and not any((said.seq or 0) > last.seq for said in facts.of_staff(user)):
             yield Violation("unanswered", user, repr(last.text))
 
 
@@ -417,6 +446,28 @@ def framed(facts: Facts) -> Iterator[Violation]:
             if prev != at or frame.seq <= at:
                 yield Violation("gap", socket, f"{kind} covers {prev} to {frame.seq}, the position was {at}")
             at = frame.seq
+
+
+def one_owner(facts: Facts) -> Iterator[Violation]:
+    """On each socket, between the coming and the going of a member of staff there is nothing of the AI's or of another
+    one's. Who has the conversation where a socket resumed is not known until somebody comes or goes."""
+    for socket, frames in facts.frames.items():
+        owner: str | None = UNKNOWN
+        for frame in frames:
+            kind, who = frame.more.get("type", ""), frame.more.get("admin_id")
+            expected = frame.more.get("from_id") if kind == "admin_join" else who
+            if kind == "connection_status":
+                owner = who if frame.more.get("resumed") == "false" else UNKNOWN
+            elif kind in ("loading", "ai_response") and owner not in (None, UNKNOWN):
+                yield Violation("the AI during a takeover", socket, f"{kind} {frame.id}, {owner} has the conversation")
+            elif who and owner not in (expected, UNKNOWN):
+                yield Violation("two owners", socket, f"{kind} of {who}, {owner or 'the AI'} has the conversation")
+            if kind in ("admin_join", "admin_leave"):
+                facts.counts[f"{kind} seen"] += 1
+                owner = who if kind == "admin_join" else None
+
+
+UNKNOWN = ""
 
 
 def one_log(facts: Facts) -> Iterator[Violation]:

@@ -25,6 +25,7 @@ from chatbox.reply import Reply
 from chatbox.room import Room
 from chatbox.session import Kind, new_id
 from chatbox.settlement import Settlement
+from chatbox.storage import base
 from chatbox.storage.encrypted import EncryptedStorage
 from chatbox.storage.sqlite.groupcommit import GroupCommit
 
@@ -153,6 +154,15 @@ def leave_dead_turns_open() -> None:
     Settlement.settle = Settlement.close = nothing
 
 
+def let_staff_join_during_answers() -> None:
+    admit_owner = base.admit_owner
+
+    def admit_anyone(session: Any, change: Any) -> None:
+        admit_owner(replace(session, answer_id=None), change)
+
+    base.admit_owner = admit_anyone
+
+
 MUTANTS = {
     plant.__name__: Mutant(plant, step, kinds)
     for plant, step, kinds in (
@@ -167,6 +177,7 @@ MUTANTS = {
         (answer_without_asking_the_others, "messages_lost", ("second answer", "model asked twice", "wrong end")),
         (overlook_what_is_missing, "messages_lost", ("not told", "gap", "broke off")),
         (leave_dead_turns_open, "answers_taken_over", ("broke off", "told too late")),
+        (let_staff_join_during_answers, "staff_come_and_go", ("the AI during a takeover",)),
     )
 }
 

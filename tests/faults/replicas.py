@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from cluster_parts import Failed, Replica
 from tests.faults.checker import WHOLE
 from tests.faults.cluster import Together, together
+from tests.faults.staff import Member
 from tests.faults.steps import (
     INTERRUPTED,
     Run,
@@ -22,7 +23,7 @@ from tests.faults.steps import (
     talking,
     turns,
 )
-from tests.faults.talkers import until
+from tests.faults.talkers import Talker, until
 from tests.proxy import TO_CLIENT, TO_SERVER
 from tests.replicas.rolling import rolled
 from tests.replicas.stage import staged
@@ -97,6 +98,48 @@ async def answers_taken_over(run: Run) -> None:
     }
     run.expect(told <= TOLD_WITHIN, f"told too late: after {told:.1f} s")
     judged(run, ends=INTERRUPTED | {"stopped"})
+
+
+async def staff_come_and_go(run: Run) -> None:
+    """Staff take conversations over, speak and give them back, through any replica, while users talk, replicas are
+    killed and stopped, and messages between them are lost: meanwhile the AI is silent."""
+    async with together(run.folder, run.seed, run.mutant) as scene:
+        talkers = await scene.invite_all(run.amounts.spread)
+        bases = [server.http for server in scene.servers]
+        staff = [Member(name, bases, scene.history, scene.chance) for name in ("bea", "cy", "di")]
+        scene.bus.lost = scene.bus.doubled = 0.05
+        async with talking(run, scene, talkers), asyncio.TaskGroup() as group:
+            faults = group.create_task(faults_for(run, scene))
+            for member in staff:
+                group.create_task(visits(run, scene, member, talkers, faults))
+        scene.bus.lost = scene.bus.doubled = 0.0
+        await asyncio.gather(*(talker.ask(3) for talker in talkers))
+        await scene.settled(run.amounts.patience)
+    counts = judged(run, ends=INTERRUPTED | {"stopped"})
+    run.figures |= {
+        "takeovers": str(sum(member.taken for member in staff)),
+        "words of staff acknowledged": str(counts["staff user_message"]),
+        "said by the AI meanwhile": count(run, "the AI during a takeover"),
+        "owners at once": count(run, "two owners"),
+    }
+    run.expect(counts["staff admin_join"] >= run.amounts.visits, "too few takeovers")
+
+
+async def visits(
+    run: Run, scene: Together, member: Member, talkers: Sequence[Talker], faults: asyncio.Task[None]
+) -> None:
+    """One takeover after another, as long as there are faults and until there were enough."""
+    while member.taken < run.amounts.visits or not faults.done():
+        await asyncio.sleep(scene.chance.expovariate(5))
+        await member.visit(scene.chance.choice(talkers), scene.chance.randint(0, 2))
+        run.tell(f"{member.taken} takeovers by {member.user}, {acknowledged(scene.talkers)} acknowledged")
+
+
+async def faults_for(run: Run, scene: Together) -> None:
+    """Replicas are killed and stopped, one after another."""
+    for _ in range(run.amounts.replica_kills):
+        await asyncio.sleep(scene.chance.uniform(0.5, 2))
+        await scene.chance.choice((kill_a_replica, stop_a_replica))(scene)
 
 
 async def rolling_restart(run: Run) -> None:

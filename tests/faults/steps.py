@@ -24,8 +24,8 @@ INTERRUPTED = WHOLE | {"interrupted"}
 class Amounts:
     """How much of everything. ``bytes``: at most so many places in one answer; ``half_open``: wait until half-open
     connections are found; ``largest``: bytes of an answer; ``spread``: users with devices at several replicas; ``bus``:
-    messages acknowledged meanwhile. In seconds: ``outage``, ``patience`` (for any progress), ``stopped``,
-    ``everything``."""
+    messages acknowledged meanwhile; ``visits``: takeovers by each member of staff. In seconds: ``outage``, ``patience``
+    (for any progress), ``stopped``, ``everything``."""
 
     talkers: int
     acknowledged: int
@@ -44,16 +44,18 @@ class Amounts:
     everything: float
     sockets: int
     answers: int
+    visits: int
 
 
 FULL = Amounts(
     talkers=20, acknowledged=10_000, kills=50, cuts=1_000, bytes=2_000, outage=30, half_open=True, largest=1 << 20,
     patience=120, spread=12, replica_kills=12, stopped=60, bus=1_000, store_cuts=60, everything=100, sockets=300,
-    answers=50,
+    answers=50, visits=40,
 )  # fmt: skip
 SHORT = Amounts(
     talkers=4, acknowledged=60, kills=2, cuts=20, bytes=20, outage=0.6, half_open=False, largest=1 << 14, patience=30,
     spread=3, replica_kills=2, stopped=12, bus=60, store_cuts=6, everything=3, sockets=24, answers=6,
+    visits=3,
 )  # fmt: skip
 
 

@@ -37,6 +37,8 @@ from tests.faults.model import Question
 from tests.live import token
 
 SOCKETS = count(1)
+NOTED = ("done", "resumed", "event", "admin_id", "from_id")
+"""What of a frame's metadata is noted."""
 
 
 class Device:
@@ -101,6 +103,8 @@ class Device:
             case Connected():
                 self.session = event.session_id
                 self._told(event, more={"resumed": str(event.resumed)})
+            case Message(sender="admin"):
+                self.at = max(self.at, event.seq)
             case Message():
                 self.at = max(self.at, event.seq)
                 self._told(event, id=event.message_id, seq=event.seq, text=event.content, more={"sender": event.sender})
@@ -150,7 +154,7 @@ class Tapped(aiohttp.ClientWebSocketResponse):
 
     def _frame(self, frame: dict[str, Any]) -> None:
         metadata = frame.get("metadata", {})
-        more = {"type": frame["type"]} | {key: metadata[key] for key in ("done", "resumed", "event") if key in metadata}
+        more = {"type": frame["type"]} | {key: metadata[key] for key in NOTED if key in metadata}
         self._history.info(
             "frame",
             who=self._name,
@@ -220,9 +224,9 @@ async def note_stored(talker: Talker, base: str, reader: str, history: History) 
         api = Api(base, Tokens(token(talker.user)), http)
         async for session in api.all_sessions():
             for message in await api.messages(session.id):
-                if message.sender in ("user", "ai"):
+                if message.sender in ("user", "ai") or message.content:
                     history.info(
-                        "stored",
+                        "words" if message.sender == "admin" else "stored",
                         who=reader,
                         user=talker.user,
                         session=session.id,

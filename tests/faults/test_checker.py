@@ -119,6 +119,69 @@ def test_nothing_is_wrong_with_a_good_history(story):
     assert verdict.identical == {FIRST, SECOND}
 
 
+def taken_over(story, *frames):
+    """Staff have the conversation at the end, and then this comes on a socket."""
+    joined = {"type": "admin_join", "admin_id": "bea"}
+    story.wire["ann/0"] += [
+        record(
+            INFO,
+            "frame",
+            "ann/0 socket",
+            id=f"x{n}",
+            seq=(20 + n) * STEP,
+            prev=(19 + n) * STEP if n else 6 * STEP,
+            more=more,
+        )
+        for n, more in enumerate((joined, *frames))
+    ]
+
+
+def words(story, *stored):
+    """Staff said something that was acknowledged."""
+    more = {"type": "user_message", "admin_id": "bea", "of": "ann"}
+    story.saying.append(record(OK, "staff", "bea", id="w", text="hello", more=more))
+    for reader in READERS:
+        found = [
+            record(INFO, "words", reader, id="w", seq=9 * STEP, text=t, more={"admin_id": who}) for t, who in stored
+        ]
+        story.storing[reader] += found
+
+
+def test_staff_who_speak_come_and_go_and_hand_on_are_all_right(story):
+    taken_over(
+        story,
+        {"type": "user_message", "admin_id": "bea"},
+        {"type": "admin_join", "admin_id": "cy", "from_id": "bea"},
+        {"type": "admin_leave", "admin_id": "cy"},
+        PIECE,
+    )
+    words(story, ("hello", "bea"))
+    verdict = check(story.records)
+    assert verdict.violations == []
+    assert verdict.counts["staff user_message"] == 1
+
+
+@pytest.mark.parametrize("stored", [[], [("hello", "bea")] * 2, [("hallo", "bea")], [("hello", "cy")]])
+def test_words_of_staff_that_are_not_stored_as_said_are_found(story, stored):
+    words(story, *stored)
+    assert check(story.records).kinds & {"lost", "stored twice", "altered"}
+
+
+@pytest.mark.parametrize(
+    ("frame", "kind"),
+    [
+        (PIECE, "the AI during a takeover"),
+        ({"type": "loading"}, "the AI during a takeover"),
+        ({"type": "admin_join", "admin_id": "cy"}, "two owners"),
+        ({"type": "admin_leave", "admin_id": "cy"}, "two owners"),
+        ({"type": "user_message", "admin_id": "cy"}, "two owners"),
+    ],
+)
+def test_whoever_acts_in_a_conversation_that_another_one_has_is_found(story, frame, kind):
+    taken_over(story, frame)
+    assert check(story.records).kinds == {kind}
+
+
 SPOILT = {
     "lost": lambda s: everywhere(s.storing, lambda part: drop(part, "stored", "q1")),
     "altered": lambda s: everywhere(s.storing, lambda part: spoil(part, "stored", "q1", text=SECOND + " ")),
