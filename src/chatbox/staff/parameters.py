@@ -11,7 +11,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from chatbox.errors import InvalidFormat
-from chatbox.storage.overview import MAX_STEPS, MINUTE, SortBy, StaffQuery
+from chatbox.storage.overview import MAX_STEPS, MINUTE, SortBy, StaffQuery, grid
 from chatbox.strictjson import MAX_INT
 
 DAY = 24 * 60 * MINUTE
@@ -109,12 +109,12 @@ class SeriesParameters(PeriodParameters):
     step: Annotated[int | None, Field(ge=60, le=MAX_INT // 1000)] = None
 
     def steps(self, now: int) -> tuple[int, int, int]:
-        """Start, end and step, all in ms. Raises ``InvalidFormat``."""
+        """Start, end and step (whole minutes, from an hour on whole hours), all in ms. Raises ``InvalidFormat``."""
         start, end = self.period(now)
         step = _step_for(end - start) if self.step is None else self.step * 1000
         if (end - start) // step > MAX_STEPS - 1:
             raise InvalidFormat(f"step: the period has more than {MAX_STEPS} of them. Make it longer.")
-        return start, end, step
+        return start, end, grid(start, end, step).step
 
 
 P = TypeVar("P", bound=Parameters)
