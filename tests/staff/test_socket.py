@@ -220,6 +220,7 @@ async def test_what_staff_do_is_in_the_audit_log_refusals_too(live):
 # -- many conversations on one line ------------------------------------------------------------------------------------
 
 
+@pytest.mark.readiness(issue=3)
 async def test_after_a_cut_each_of_many_conversations_goes_on_where_it_was(live):
     users = [f"user{number}" for number in range(8)]
     sessions, places = {}, {}
@@ -311,6 +312,7 @@ async def test_a_repeated_frame_is_acknowledged_and_said_once(live):
 # -- limits ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.readiness(issue=18)
 async def test_more_than_twenty_frames_a_second_are_dropped_counted_and_said_once(live):
     async with desk(live) as bea:
         await bea.hear("staff_status")
@@ -420,6 +422,7 @@ async def test_long_answers_wait_for_a_slow_line_and_do_not_end_it(live, monkeyp
         assert heard == [f"h{number}" for number in range(15)]
 
 
+@pytest.mark.readiness(issue=3)
 async def test_a_slow_line_that_breaks_leaves_nothing_waiting(live, monkeypatch):
     monkeypatch.setattr(socket, "MAX_BYTES", 200_000)
     bearer = f"Authorization: Bearer {token('bea', roles=['admin'])}"
@@ -461,6 +464,7 @@ async def test_staff_sockets_count_among_the_sockets_of_their_user(tmp_path):
         assert await refused(live, Authorization=f"Bearer {token('bea', roles=['admin'])}") == 429
 
 
+@pytest.mark.readiness(issue=3)
 async def test_nothing_is_left_when_staff_have_gone(live):
     async with live.socket() as ann:
         session_id = await asked(ann)

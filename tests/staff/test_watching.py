@@ -110,6 +110,7 @@ async def test_to_act_where_one_does_not_watch_begins_to_watch_without_history()
         assert not bea.broken
 
 
+@pytest.mark.readiness(issue=2)
 async def test_a_conversation_that_is_not_there_can_not_be_watched():
     async with office() as desk:
         bea = desk.seat()
@@ -134,6 +135,7 @@ async def test_a_watched_conversation_that_is_deleted_says_so_and_the_socket_sta
         assert bea.of("user_message", other.session_id)
 
 
+@pytest.mark.readiness(issue=3)
 async def test_to_watch_again_is_to_begin_again_and_nothing_comes_twice():
     async with office() as desk:
         ear, bea = await asked(desk.here), desk.seat()
@@ -146,6 +148,7 @@ async def test_to_watch_again_is_to_begin_again_and_nothing_comes_twice():
         assert not bea.broken
 
 
+@pytest.mark.readiness(issue=3)
 async def test_a_closed_socket_leaves_no_listener_even_while_a_watch_is_on_its_way():
     async with office() as desk:
         ear, bea = await asked(desk.here), desk.seat()
