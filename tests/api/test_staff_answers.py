@@ -509,10 +509,11 @@ async def test_a_block_is_listed_with_who_made_it_and_why_and_holds_until_it_is_
     assert (await get(live, "/blocks"))["total"] == 0
 
 
-async def test_a_blocked_user_keeps_share_links_and_is_kept_from_everything_else(live):
+@pytest.mark.parametrize(("route", "refusal"), [("/revocations", 401), ("/blocks", 403)])
+async def test_who_is_put_out_keeps_share_links_and_is_kept_from_everything_else(live, route, refusal):
     session_id = await talk(live)
     share = (await live.call("POST", f"/sessions/{session_id}/share"))[1]["share_token"]
-    await do(live, "POST", "/blocks", user_id="ann")
+    await do(live, "POST", route, user_id="ann")
     spec = (await live.call("GET", "/openapi.json", user=None))[1]["paths"]
     prefix = live.app.config.path_prefix
     asked = 0
@@ -521,7 +522,7 @@ async def test_a_blocked_user_keeps_share_links_and_is_kept_from_everything_else
             if operation.get("security"):
                 place = path.removeprefix(prefix).replace("{session_id}", session_id)
                 place = place.replace("{user_id}", "u").replace("{reply_id}", "r").replace("{alert_id}", "a")
-                assert (await live.call(method.upper(), place, json={"name": "x"}))[0] == 403, path
+                assert (await live.call(method.upper(), place, json={"name": "x"}))[0] == refusal, path
                 asked += 1
     assert asked > 25
     assert (await live.call("GET", f"/shared/{share}", user=None))[0] == 200
