@@ -17,7 +17,7 @@ from chatbox.errors import Fenced, ProviderBusy, ProviderRefused, ProviderTimeou
 from chatbox.llm.base import End, File, Piece, Usage
 from chatbox.protocol import SelectModel
 from chatbox.reply import Reply
-from chatbox.session import RESPONSE_TIMES, Change, Finish, Kind, Session
+from chatbox.session import RESPONSE_TIMES, Change, Finish, Kind, Principal, Session
 from chatbox.storage.memory import MemoryStorage
 from chatbox.turn import ENDED, turn_entry
 from tests.mutants import found
@@ -160,6 +160,22 @@ async def test_response_times_are_a_rolling_window_of_a_hundred(monkeypatch):
     with found():
         async with world() as here:
             await growth_of_response_times(here, RESPONSE_TIMES + 20)
+
+
+async def test_a_provider_that_keeps_the_conversation_itself_begins_anew_when_staff_have_spoken():
+    model = Scripted((Piece("a"), End(state="1")), (ProviderRefused("no"),), (Piece("b"), End(state="2")), name="one")
+    bea = Principal("bea", "Bea", frozenset({"chat_admin"}), 2e9)
+    async with world(None, model) as here:
+        ear, _ = await ended(here)
+        await here.takeovers.join(bea, ear.session_id, "join")
+        await here.takeovers.say(bea, ear.session_id, "words", "The code is 42.")
+        await here.takeovers.leave(bea, ear.session_id, "leave")
+        for count in (2, 3, 4):
+            await here.say(ear, "What is the code?")
+            await ear.done(count)
+            await here.quiet()
+        assert [prompt.state for prompt in model.prompts] == ["", "", "", "2"]
+        assert "42" in repr(model.prompts[2].turns)
 
 
 async def test_a_providers_state_is_kept_for_its_next_answer_beside_the_others_states():

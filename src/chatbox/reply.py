@@ -29,7 +29,7 @@ from chatbox.draft import Draft, ReplyLimits, Writer
 from chatbox.errors import DatabaseUnavailable, Fenced, NotFound, StorageBusy, StorageError, Unavailable
 from chatbox.hub import Hub
 from chatbox.llm.base import Prompt, Provider
-from chatbox.llm.history import build_prompt
+from chatbox.llm.history import build_prompt, staff_spoke_since
 from chatbox.metrics import Metrics
 from chatbox.session import Change, Entry, Finish, Kind, Session, new_id
 from chatbox.settlement import Settlement, outcome
@@ -352,7 +352,8 @@ class Replies:
         settings, session = provider.settings, taken.session
         said = [entry for entry in taken.entries if entry.message_id != taken.turn.replaces]
         turns = build_prompt(said, self._limits.system_prompt, settings.context, settings.max_tokens)
-        state = session.context.get(f"llm:{settings.id}", "")
+        known = not staff_spoke_since(taken.entries, settings.id)
+        state = session.context.get(f"llm:{settings.id}", "") if known else ""
         return Prompt(turns=turns, session_id=session.id, user_id=session.user_id, state=state)
 
     async def _write(self, draft: Draft, provider: Provider, prompt: Prompt) -> None:

@@ -1,8 +1,8 @@
 """Dify's chat application API.
 
 Dify keeps the conversation itself, under an id that it gives with the first answer: that is this provider's ``state``.
-A conversation that Dify does not know gets what was said so far inside its first question. What staff says in between
-stays unknown to Dify.
+A conversation that Dify does not know gets what was said so far inside its first question. After staff have spoken
+a new one begins so: Dify takes nobody else's words.
 """
 
 from __future__ import annotations

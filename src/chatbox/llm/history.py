@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 from chatbox.llm.base import Turn
-from chatbox.session import MESSAGES, Entry, Kind, Sender
+from chatbox.session import MESSAGES, Entry, Finish, Kind, Sender
 
 TURN_TOKENS = 8
 """Tokens that a chat template adds to a turn."""
@@ -20,6 +20,8 @@ WORST = 3
 
 GAP = "\n[…]\n"
 
+WHOLE = (Finish.STOP, Finish.LENGTH)
+
 SILENT = Turn("user", "[…]")
 """Where staff spoke first: models want the user to begin."""
 
@@ -31,9 +33,8 @@ def build_prompt(
 
     Consecutive messages of one side are one turn. An answer stands where it began, so that a message written meanwhile
     comes after it. Staff speak as the assistant, under their name; files go by their name. The last turn is the user's:
-    what follows it (the answer that is to be given again) is left out. Where staff spoke first, ``SILENT`` comes before.
-    Without a word of the user there are no turns.
-    ``max_tokens`` of the context are kept for the answer.
+    what follows it (the answer that is to be given again) is left out. Where staff spoke first, ``SILENT`` comes
+    before. Without a word of the user there are no turns. ``max_tokens`` of the context are kept for the answer.
     """
     said = joined(turn for entry in by_beginning(entries) for turn in spoken(entry))
     if said and said[-1].role == "assistant":
@@ -75,6 +76,20 @@ def spoken(entry: Entry) -> Iterator[Turn]:
             yield Turn("assistant", f"{entry.metadata.get('admin_name', 'Staff')}: {text}")
         case Sender.SYSTEM:
             return
+
+
+def staff_spoke_since(entries: Sequence[Entry], model_id: str) -> bool:
+    """Whether staff have said something to the user since this model's newest whole answer."""
+    for entry in reversed(entries):
+        if (
+            entry.kind is Kind.AI_RESPONSE
+            and entry.model_id == model_id
+            and entry.metadata.get("finish_reason") in WHOLE
+        ):
+            return False
+        if entry.kind in MESSAGES and entry.sender is Sender.ADMIN:
+            return True
+    return False
 
 
 def joined(turns: Iterable[Turn]) -> list[Turn]:
