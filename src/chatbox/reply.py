@@ -218,8 +218,9 @@ class Replies:
 
     async def _halt_elsewhere(self, session: Session, how: str, deadline: float) -> Session | None:
         """Tell the replica that writes the answer to stop; if it is dead, close the answer when its lease is over."""
-        halted, now = session.answer_id or "", session
+        halted = session.answer_id or ""
         await self._publish(await self._storage.append(turn.halt_entry(session.id, halted, how)))
+        now: Session | None = session
         while now and now.answer_id == halted and time.monotonic() < deadline:
             await asyncio.sleep(0.1)
             now = await self._storage.get(session.id)
