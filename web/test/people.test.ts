@@ -104,6 +104,7 @@ function after(state: Metadata, type: string, { event, state: news, email, admin
 const EVENTS: [string, Metadata, Partial<Frame>?][] = [
   ["user_message", {}, { content: "hello" }],
   ["user_message", { event: "admin_join", admin_name: "Nobody" }, { content: "I am staff" }],
+  ["user_message", { event: "admin_leave", admin_name: "Nobody" }, { content: "I was staff" }],
   ["user_message", { admin_id: "id", admin_name: "Bea" }, { sender: "admin", content: "I look into it" }],
   ["notification", { event: "help_state", state: "asked" }],
   ["notification", { event: "help_state", state: "asked", email: "ann@example.com" }],
@@ -158,6 +159,11 @@ test.each(Array.from({ length: 300 }, (_, seed) => seed))("a reload, a second ta
   session.greet(FakeSocket.last, length, "true", cut);
   for (const entry of session.entries.slice(cut)) FakeSocket.last.say(entry);
 
+  const spokenLast = session.entries.findLast(({ type }) => type !== "notification")?.type;
+  expect(departure(live.log.messages) !== null).toBe(spokenLast === "admin_leave");
+  const senders = session.entries.map(({ type, sender }) => (type === "user_message" ? sender : "system"));
+  expect(live.log.messages.map(({ sender }) => sender)).toEqual(senders);
+  expect(live.log.messages.map(({ kind }) => kind)).toEqual(senders.map((sender) => (sender === "system" ? "event" : "text")));
   expect(shown(late)).toEqual(shown(live));
   expect(shown(back)).toEqual(shown(live));
   const { help_state, admin_name = null, help_email = null } = session.states.at(-1)!;
