@@ -209,8 +209,10 @@ test("the model's texts come piece by piece, and are sent by nobody but the read
   expect(assistance.suggestion).toEqual({ text: "Try this.", state: "writing" });
   socket.say(piece("", "true"));
   expect(assistance.suggestion).toEqual({ text: "Try this.", state: "done" });
+  assistance.ask("suggestion");
+  const other = asked(socket, "suggest")[1]!.message_id!;
   assistance.drop("suggestion");
-  socket.say(piece("late", "false"));
+  socket.say({ ...piece("late", "false"), message_id: other });
   expect(assistance.suggestion).toBeNull();
   expect(asked(socket, "user_message")).toEqual([]);
   expect(conversation.log.messages).toHaveLength(2);
@@ -325,7 +327,7 @@ test("no row moves under the reader's hand", async () => {
   desk.start();
   const socket = greet();
   socket.say({ type: "session_list", message_id: asked(socket, "list")[0]!.message_id!, sessions: [], total: 0 } as StaffFrame);
-  await vi.advanceTimersByTimeAsync(0);
+  await vi.advanceTimersByTimeAsync(5_000);
   desk.list.hold();
   const before = asked(socket, "list").length;
   socket.say({ type: "session_update", session_id: "s2", session: session("s2"), last_seq: 5 } as StaffFrame);
