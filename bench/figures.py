@@ -46,7 +46,7 @@ MARKS = {
     "replicas.price": Mark(REPLICAS, "price: CPU a token ÷ the same alone", "", 1.6, 1.3),
     "replicas.share": Mark(REPLICAS, "load of the busier of two, clients changing mid-answer", "", 0.55),
     "overview.list": Mark(OVERVIEW, "first page and total, p95 of all filters and orders", "ms", 100, 30),
-    "overview.slowest": Mark(OVERVIEW, "the same, p95 of the slowest", "ms", 100, 30),
+    "overview.slowest": Mark(OVERVIEW, "the slowest of these, median of its rounds", "ms", 100, 30),
     "overview.figures": Mark(OVERVIEW, "figures and series of a period, p95 of each", "ms"),
     "start": Mark(TIME, "start: `chatbox serve` to healthy", "s", 1.5, 0.7),
 }

@@ -31,7 +31,7 @@ class Sizes:
     resume_tokens: int = 60
     starts: int = 7
     sessions: int = 1_000_000
-    overview_rounds: int = 3
+    overview_rounds: int = 5
 
 
 FULL = Sizes()
