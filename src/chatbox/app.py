@@ -230,6 +230,7 @@ class App:
             self.takeovers,
             self.audit,
             Assist(self.storage, self.providers, self.metrics),
+            self.config.keyring,
             self.tasks,
             away=self.config.staff_away_timeout,
         )

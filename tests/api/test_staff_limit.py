@@ -24,6 +24,7 @@ from chatbox.tasks import Tasks
 from tests import mutants
 from tests.api.test_staff import Place, ask, bearer, routes_of
 from tests.live import SECRET, running, token
+from tests.storage.values import ring
 from tests.test_access import two
 
 pytestmark = pytest.mark.readiness(issue=18)
@@ -151,7 +152,7 @@ class Office:
         storage, backplane = MemoryStorage(), MemoryBackplane()
         access = Access(storage.records, Hub(storage, backplane, Tasks()), backplane)
         gate = Gate(Authenticator(secret=SECRET, now=lambda: NOW), access)
-        self.guard = kind(gate, Presence(self.quotas), self.quotas, METRICS)
+        self.guard = kind(gate, Presence(self.quotas, ring("new")), self.quotas, METRICS)
 
     async def request(self, who):
         """None when it passes, else the seconds that the answer's ``Retry-After`` says."""

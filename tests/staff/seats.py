@@ -24,6 +24,7 @@ from chatbox.staff.presence import Presence
 from chatbox.staff.protocol import Join, Leave, Note, Say, Unwatch, Watch
 from chatbox.staff.view import Views
 from tests.staff.desks import Frames, StaffCopy
+from tests.storage.values import ring
 from tests.world import world
 
 
@@ -109,7 +110,7 @@ class Office:
         self.here = here
         self.conversations = Conversations(here.storage)
         self.audit = Audit(here.storage.records)
-        self.presence = Presence(here.quotas)
+        self.presence = Presence(here.quotas, ring("new"))
         self.views = Views(here.quotas)
         self.desk = Desk(
             here.storage,

@@ -6,27 +6,37 @@ import pytest
 
 from chatbox.errors import BackplaneDown
 from chatbox.session import Kind, Staff
-from chatbox.staff.presence import Away, Presence
+from chatbox.staff.presence import DESKS, EVERYONE, Away, Presence
 from tests.staff.seats import office, quotas, staff
 from tests.staff.test_watching import asked
+from tests.storage.values import ring
 
 BEA, CY = staff("bea"), staff("cy")
 
 
 async def test_one_with_two_sockets_is_one_until_both_have_closed():
-    presence = Presence(quotas())
+    presence = Presence(quotas(), ring("new"))
     for socket in ("one", "two"):
         await presence.arrive(BEA, socket)
     await presence.arrive(CY, "three")
     assert await presence.online() == [Staff("bea", "Bea"), Staff("cy", "Cy")]
-    await presence.depart(BEA, "one")
+    await presence.depart("one")
     assert len(await presence.online()) == 2
-    await presence.depart(BEA, "two")
+    await presence.depart("two")
     assert await presence.online() == [Staff("cy", "Cy")]
 
 
+async def test_what_replicas_share_of_it_does_not_show_who_it_is():
+    shared = quotas()
+    await Presence(shared, ring("new")).arrive(BEA, "one")
+    (member,) = await shared.members(DESKS, EVERYONE)
+    assert "bea" not in member.lower()
+    assert await Presence(shared, ring("new")).online() == [Staff("bea", "Bea")]
+    assert await Presence(shared, ring("old")).online() == []
+
+
 async def test_names_may_hold_anything():
-    presence = Presence(quotas())
+    presence = Presence(quotas(), ring("new"))
     odd = staff('["\x1f,')
     await presence.arrive(odd, "one")
     assert (await presence.colleague(odd.user_id)).name == odd.name
@@ -77,7 +87,7 @@ async def test_who_comes_back_in_between_begins_anew(clock):
         clock.now += 299.0
         await desk.presence.arrive(BEA, "one")
         await away.look()
-        await desk.presence.depart(BEA, "one")
+        await desk.presence.depart("one")
         clock.now += 299.0
         await away.look()
         clock.now += 299.0

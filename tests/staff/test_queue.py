@@ -25,6 +25,7 @@ from chatbox.storage.telling import TellingStorage
 from chatbox.tasks import Tasks
 from tests import mutants
 from tests.staff.seats import quotas, staff
+from tests.storage.values import ring
 
 STEPS = st.lists(
     st.tuples(
@@ -91,7 +92,7 @@ async def play(steps, seed, lossy):
         storage.follow(told.take)
         Hub(storage, ours, tasks)
         hub, views = Hub(storage, theirs, tasks), Views(shared)
-        board = Board(storage, theirs, hub, Presence(shared), views, News(storage, theirs, views), tasks)
+        board = Board(storage, theirs, hub, Presence(shared, ring("new")), views, News(storage, theirs, views), tasks)
         for work in (told.run, board.run_queue):
             tasks.keep(work, "work")
         screen = Screen()

@@ -19,7 +19,7 @@ from chatbox.backplane.base import Backplane, Behind, Event, Signal
 from chatbox.errors import StorageError
 from chatbox.hub import Hub
 from chatbox.protocol import Frame
-from chatbox.session import STAFF_ROLES, Principal, Staff
+from chatbox.session import STAFF_ROLES, Staff
 from chatbox.sockets import OpenSocket
 from chatbox.staff import news, protocol
 from chatbox.staff.news import News
@@ -97,10 +97,10 @@ class Board:
         self._news.want(True)  # what was kept is told now that someone hears it
         await self._backplane.publish(COLLEAGUES, Signal(""))
 
-    async def leave(self, desk: OpenSocket, who: Principal) -> None:
-        """The socket is gone; ``who`` as it entered."""
+    async def leave(self, desk: OpenSocket) -> None:
+        """The socket is gone, whether it had entered or not."""
         self._desks.pop(desk.id, None)
-        await self._presence.depart(who, desk.id)
+        await self._presence.depart(desk.id)
         await self._backplane.publish(COLLEAGUES, Signal(""))
 
     @property

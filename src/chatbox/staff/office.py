@@ -10,6 +10,7 @@ from chatbox.backplane.base import Backplane, Pool, Quotas
 from chatbox.connections import Connections
 from chatbox.conversations import Conversations
 from chatbox.hub import Hub
+from chatbox.keyring import Keyring
 from chatbox.metrics import Metrics
 from chatbox.staff.board import Board
 from chatbox.staff.desk import Desk
@@ -37,12 +38,13 @@ class Office:
         takeovers: Takeovers,
         audit: Audit,
         assist: Assist,
+        keyring: Keyring,
         tasks: Tasks,
         *,
         away: float,
     ) -> None:
         self._tasks = tasks
-        self.presence = Presence(quotas)
+        self.presence = Presence(quotas, keyring)
         views = Views(quotas)
         self.news = News(storage, backplane, views)
         storage.follow(self.news.take)

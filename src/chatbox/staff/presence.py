@@ -9,7 +9,8 @@ import time
 import structlog
 
 from chatbox.backplane.base import Backplane, Quotas
-from chatbox.errors import BackplaneDown, NotFound, StorageError
+from chatbox.errors import BackplaneDown, NotFound, StorageCorrupt, StorageError
+from chatbox.keyring import Keyring
 from chatbox.session import MAX_MESSAGE_ID, Principal, Session, Staff
 from chatbox.storage.base import SessionQuery, Storage
 from chatbox.storage.paging import sessions_of
@@ -24,21 +25,28 @@ CALLS = "staff_calls"
 RECENTLY = 60.0
 """Seconds for which a call of a route counts as being there."""
 EVERYONE = "online"
+BOUND = b"staff online"
 
 
 class Presence:
-    """Who is there: with a socket open, or by having called a route just now."""
+    """Who is there: with a socket open, or by having called a route just now. What the replicas share of it is
+    sealed."""
 
-    def __init__(self, quotas: Quotas) -> None:
+    def __init__(self, quotas: Quotas, keyring: Keyring) -> None:
         self._quotas = quotas
+        self._keyring = keyring
+        self._members: dict[str, str] = {}
 
     async def arrive(self, who: Principal, socket_id: str) -> None:
         """A staff socket has opened."""
-        await self._quotas.enter(DESKS, EVERYONE, _member(who, socket_id))
+        member = json.dumps([who.user_id, who.name, socket_id]).encode()
+        self._members[socket_id] = self._keyring.encrypt(member, BOUND)
+        await self._quotas.enter(DESKS, EVERYONE, self._members[socket_id])
 
-    async def depart(self, who: Principal, socket_id: str) -> None:
-        """It has closed; ``who`` as at its opening."""
-        await self._quotas.leave(DESKS, EVERYONE, _member(who, socket_id))
+    async def depart(self, socket_id: str) -> None:
+        """It has closed; of one that never opened: nothing."""
+        if member := self._members.pop(socket_id, None):
+            await self._quotas.leave(DESKS, EVERYONE, member)
 
     async def call(self, who: Principal) -> None:
         """A member of staff has called a route."""
@@ -47,9 +55,17 @@ class Presence:
 
     async def online(self) -> list[Staff]:
         """Who has a socket open, by name."""
-        members = [json.loads(member) for member in await self._quotas.members(DESKS, EVERYONE)]
-        found = {staff_id: Staff(staff_id, name) for staff_id, name, _ in sorted(members)}
+        members = [self._opened(member) for member in await self._quotas.members(DESKS, EVERYONE)]
+        found = {staff.id: staff for staff in sorted(filter(None, members), key=lambda staff: staff.name)}
         return sorted(found.values(), key=lambda staff: (staff.name, staff.id))
+
+    def _opened(self, member: str) -> Staff | None:
+        try:
+            staff_id, name, _ = json.loads(self._keyring.decrypt(member, BOUND))
+        except StorageCorrupt as error:
+            log.warning("who is online can't be read", error=str(error))
+            return None
+        return Staff(staff_id, name)
 
     async def colleague(self, staff_id: str) -> Staff:
         """The member of staff with this id. Raises ``NotFound`` unless online."""
@@ -61,10 +77,6 @@ class Presence:
     async def called(self, staff_id: str) -> bool:
         """Whether one who may have no socket open has called a route lately."""
         return bool(await self._quotas.members(CALLS, staff_id))
-
-
-def _member(who: Principal, socket_id: str) -> str:
-    return json.dumps([who.user_id, who.name, socket_id])
 
 
 class Away:

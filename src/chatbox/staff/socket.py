@@ -37,14 +37,13 @@ MAX_PENDING = 400
 
 
 class StaffConnection(OpenSocket):
-    """An accepted staff socket. ``who`` is who opened it; ``principal`` is who speaks now, with the present roles."""
+    """An accepted staff socket; ``principal`` is who speaks now, with the present roles."""
 
-    __slots__ = ("_greeted", "assistance", "long", "pending", "turns", "watching", "who")
+    __slots__ = ("_greeted", "assistance", "long", "pending", "turns", "watching")
 
     def __init__(self, accepted: Accepted, gate: Gate, desk: Desk, tasks: Tasks) -> None:
         super().__init__(accepted, gate, tasks)
         self.session_id = ""
-        self.who = accepted.principal
         self.watching = desk.watching(self.outbox)
         self.turns: dict[str, asyncio.Task[None]] = {}
         self.assistance: set[asyncio.Task[None]] = set()
@@ -101,7 +100,7 @@ class StaffSocket(Endpoint[StaffConnection, StaffCommand]):
         for task in opened.assistance:
             task.cancel()
         self._metrics.admin_messages_dropped_total.inc(opened.outbox.dropped)
-        await self._board.leave(opened, opened.who)
+        await self._board.leave(opened)
 
     def _decode(self, text: str) -> StaffCommand:
         return protocol.decode(text)
