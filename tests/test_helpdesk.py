@@ -284,7 +284,8 @@ async def test_a_deleted_conversation_asks_no_more(clock):
 
 
 async def test_all_who_wait_are_found_however_many(clock, monkeypatch):
-    monkeypatch.setattr("chatbox.helpdesk.PAGE", 7)
+    monkeypatch.setattr("chatbox.storage.paging.BATCH", 7)
+    monkeypatch.setattr("chatbox.helpdesk.AT_ONCE", 3)
     async with helpdesk() as desk:
         for number in range(40):
             ear = await desk.here.enter(f"user{number}")

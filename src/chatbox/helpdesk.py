@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
-import msgspec
 import structlog
 
 from chatbox.commits import Commits
@@ -28,6 +27,7 @@ from chatbox.notify.base import Alert, Event
 from chatbox.protocol import rfc3339
 from chatbox.session import MAX_MESSAGE_ID, Change, Help, Kind, Session, Staff, now_ms
 from chatbox.storage.base import AI, Appended, SessionQuery, Storage
+from chatbox.storage.paging import sessions_of
 
 log = structlog.get_logger(component="helpdesk")
 
@@ -35,7 +35,7 @@ SCAN = 5.0
 """Seconds between two looks for calls that no news came of."""
 AGAIN = 300.0
 """Who takes a call back and asks again within so many seconds raises the next alert when they have passed."""
-PAGE = 500
+AT_ONCE = 100
 DISCREET = ("email", "log")
 """Channels that wake nobody, for calls when nobody is there."""
 
@@ -127,46 +127,57 @@ class Calls:
     async def look(self) -> None:
         """Raise the alerts of all who wait."""
         waiting: set[tuple[str, int]] = set()
-        seen_by_staff = bool(await self._online())
-        async for session in self._waiting():
-            call = session.id, session.help_since or 0
-            if call not in self._seen:
-                await self._call(session, call[1])
-            if seen_by_staff and session.help_state is Help.ASKED:
-                await self._desk.told(*call, now_ms())
-            waiting.add(call)
+        online = bool(await self._online())
+        some: list[Session] = []
+        async for session in sessions_of(self._storage, SessionQuery(waiting=True)):
+            waiting.add(_call_of(session))
+            some.append(session)
+            if len(some) == AT_ONCE:
+                await self._see_to(some, online)
+                some = []
+        await self._see_to(some, online)
         self._seen = waiting
         self._forget()
 
-    async def _waiting(self) -> AsyncIterator[Session]:
-        query = SessionQuery(waiting=True, limit=PAGE)
-        while found := await self._storage.find(query):
-            for session in found:
-                yield session
-            query = msgspec.structs.replace(query, before=(found[-1].last_activity, found[-1].id))
+    async def _see_to(self, some: Sequence[Session], online: bool) -> None:
+        """See to several calls at once: what they store shares its way to the disk."""
+        outcomes = await asyncio.gather(*[self._one(session, online) for session in some], return_exceptions=True)
+        for outcome in outcomes:
+            if outcome is not None:
+                raise outcome
+
+    async def _one(self, session: Session, online: bool) -> None:
+        session_id, since = call = _call_of(session)
+        if call not in self._seen:
+            await self._call(session, since)
+        if online and session.help_state is Help.ASKED:
+            await self._desk.told(session_id, since, now_ms())
 
     async def _call(self, session: Session, since: int) -> None:
         opens = self._desk.opens(since)
-        due = now_ms() + self._soon_again(session.id)
         if opens is None:
-            await self._alerts.raise_(alert(Event.HELP, session, since), due=due)
+            await self._raise_soon(alert(Event.HELP, session, since), None)
         else:
             await self._desk.closed(session, since)
-            await self._alerts.raise_(alert(Event.HELP, session, since), due=due, channels=DISCREET)
+            await self._raise_soon(alert(Event.HELP, session, since), DISCREET)
             await self._alerts.raise_(alert(Event.HELP_REMINDER, session, since), due=opens)
         later = (since if opens is None else opens) + self._escalation
         await self._alerts.raise_(alert(Event.HELP_UNANSWERED, session, since), due=later)
 
-    def _soon_again(self, session_id: str) -> int:
-        """For how long (ms) the alert has to wait, since there was one about this session a short time ago."""
+    async def _raise_soon(self, call: Alert, channels: Sequence[str] | None) -> None:
+        """Now, or as soon as ``AGAIN`` seconds have passed since the last alert about this session."""
         now = time.monotonic()
-        due = max(now, self._last.get(session_id, now - AGAIN) + AGAIN)
-        self._last[session_id] = due
-        return round((due - now) * 1000)
+        at = max(now, self._last.get(call.session_id, now - AGAIN) + AGAIN)
+        if await self._alerts.raise_(call, due=now_ms() + round((at - now) * 1000), channels=channels):
+            self._last[call.session_id] = at
 
     def _forget(self) -> None:
         limit = time.monotonic() - AGAIN
         self._last = {session: at for session, at in self._last.items() if at > limit}
+
+
+def _call_of(session: Session) -> tuple[str, int]:
+    return session.id, session.help_since or 0
 
 
 def alert(event: Event, session: Session, since: int) -> Alert:

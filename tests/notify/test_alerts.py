@@ -242,6 +242,12 @@ async def test_of_many_counted_at_once_five_are_let_through(clock):
         assert sum(isinstance(verdict, Alert) for verdict in verdicts) == MOST
 
 
+async def test_who_counts_a_moment_late_forgets_nobody(clock):
+    async with office() as here:
+        verdicts = [await here.alerts.admit(crash(number), NOON - number) for number in range(20)]
+        assert sum(isinstance(verdict, Alert) for verdict in verdicts) == MOST
+
+
 async def test_thousands_of_calls_at_once_are_five_alerts_and_a_digest_and_everyone_is_told(clock, tmp_path):
     count = 2000
     async with office(SqliteStorage(tmp_path / "chatbox.db")) as here, here.working():

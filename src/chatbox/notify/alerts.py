@@ -115,10 +115,11 @@ class Alerts(Gate):
         )
 
     async def _counted(self, event: Event, now: int) -> bool:
-        """Count an alert, if there were not too many lately. Times that lie ahead are of a clock that was set back."""
+        """Count an alert, if there were not too many lately. Times that lie a little ahead are another one's who counts
+        now, those far ahead are of a clock that was set back."""
         while True:
             record = await self._records.get(COUNTS, event)
-            times = [at for at in record.data["times"] if 0 <= now - at < WINDOW * 1000] if record else []
+            times = [at for at in record.data["times"] if abs(now - at) < WINDOW * 1000] if record else []
             if len(times) >= MOST:
                 return False
             data = {"times": [*times, now]}
