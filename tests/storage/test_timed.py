@@ -6,9 +6,10 @@ import pytest
 
 from chatbox.errors import NotFound
 from chatbox.metrics import Metrics
-from chatbox.session import Change
+from chatbox.session import Change, Kind
 from chatbox.storage.base import Partial, SessionQuery, Storage
 from chatbox.storage.memory import MemoryStorage
+from chatbox.storage.overview import Overview, StaffQuery
 from chatbox.storage.records import Record, Records
 from chatbox.storage.timed import TimedStorage
 from tests.storage.values import NOON, answer, entry, session, turn
@@ -61,3 +62,17 @@ def test_operations_are_counted_under_mongodbs_name_too_when_that_is_the_store(m
     metrics = Metrics(mongodb=mongodb)
     names = [metrics.storage_operation_seconds, metrics.mongodb_operation_seconds][: 1 + mongodb]
     assert metrics.storage_timers == names
+
+
+async def test_every_question_of_staff_is_measured_and_gives_what_it_gave() -> None:
+    metrics, inner = Metrics(mongodb=False), MemoryStorage()
+    overview = TimedStorage(inner, metrics.storage_timers).overview
+    new = await inner.create(session())
+    await inner.append(entry(new.id, kind=Kind.ADMIN_JOIN), Change(active=True, joins="bea", admin_name="Bea"))
+    assert await overview.sessions(StaffQuery(), NOON) == [await inner.get(new.id)]
+    assert await overview.count(StaffQuery(active=False)) == 0
+    assert (await overview.figures(NOON - 1, NOON + 1, NOON)).total_sessions == 1
+    assert len(await overview.series(NOON, NOON + 60_000, 60_000, NOON)) == 2
+    assert [one.admin_id for one in await overview.takeovers(session_id=new.id, admin_id="bea", limit=1)] == ["bea"]
+    expected = {f"overview_{name}": 1.0 for name in Overview.__abstractmethods__}
+    assert counted(metrics, "storage_operation_seconds") == expected
