@@ -484,14 +484,14 @@ async def test_a_frame_of_a_revoked_token_does_nothing(tmp_path):
 async def test_a_socket_goes_on_with_a_token_that_was_issued_later(tmp_path):
     """What an app does that revokes all and hands out new tokens at once: no socket is closed for it."""
     async with running(tmp_path) as live:
-        later = {"user_id": "ann", "iat": int(time.time()) + 20, "exp": int(time.time()) + 3600}
+        old, later = token("ann"), {"user_id": "ann", "iat": int(time.time()) + 20, "exp": int(time.time()) + 3600}
         async with live.socket("ann", bearer=jwt.encode(later, SECRET, "HS256")) as line:
             await line.next()
             await live.app.access.revoke("ann", time.time())
             live.app.connections.tick()
             await line.say("user_message", message_id="m", content="hi")
             assert (await line.next("ack"))["message_id"] == "m"
-            await line.say("auth", message_id="a", content=token("ann"))
+            await line.say("auth", message_id="a", content=old)
             assert (await line.next("error"))["error"]["code"] == "INVALID_TOKEN"
             await line.say("ping", message_id="p")
             assert (await line.next("pong"))["message_id"] == "p"
