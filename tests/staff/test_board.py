@@ -205,6 +205,7 @@ async def test_when_news_may_have_been_lost_the_queue_is_read_again(both, monkey
         staff.app.hub._receive(news.TOPIC, Behind())
         queue = await bea.hear("help_update")
         assert [session["id"] for session in queue["sessions"]] == [session_id]
+        assert (await bea.hear("notification"))["metadata"] == {"event": "news_lost"}
 
 
 async def test_news_that_come_late_change_nothing(both):

@@ -47,6 +47,9 @@ class Screen:
     def send(self, frame):
         self.frames.append(frame)
 
+    def hint(self, event):
+        self.frames.append(event)
+
 
 class Unsure(MemoryBackplane):
     """News come late, twice, in another order, and where it is ``lossy`` not at all: then that is said at the end."""

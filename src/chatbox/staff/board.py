@@ -177,6 +177,8 @@ class Board:
                 self._take(Frame(text))
             case Behind() if self._desks:
                 self._tasks.start(self._read_again(), "waiting queue")
+                for desk in list(self._desks.values()):
+                    desk.hint("news_lost")
 
     def _take(self, frame: Frame) -> None:
         told = msgspec.json.decode(frame.encode(), type=_Told)
