@@ -283,6 +283,16 @@ async def test_a_deleted_conversation_asks_no_more(clock):
         assert desk.office.box.got == []
 
 
+async def test_a_call_of_this_process_waits_for_no_look_and_costs_none(clock, monkeypatch):
+    monkeypatch.setattr("chatbox.helpdesk.SCAN", 1000.0)
+    async with helpdesk() as desk, desk.open():
+        await asyncio.sleep(0.05)
+        monkeypatch.setattr(desk.calls, "look", None)
+        ear = await desk.here.enter()
+        await desk.here.do(ear, AskHelp(message_id="h"))
+        await desk.office.until(lambda: _said(desk, ear, ["asked", "told"]))
+
+
 async def test_all_who_wait_are_found_however_many(clock, monkeypatch):
     monkeypatch.setattr("chatbox.storage.paging.BATCH", 7)
     monkeypatch.setattr("chatbox.helpdesk.AT_ONCE", 3)

@@ -31,8 +31,10 @@ from chatbox.storage.paging import sessions_of
 
 log = structlog.get_logger(component="helpdesk")
 
-SCAN = 5.0
-"""Seconds between two looks for calls that no news came of."""
+SCAN, EASE = 5.0, 20.0
+"""Seconds between two looks for calls that no news came of; at least so many times as long as a look takes."""
+MOST_HEARD = 10_000
+"""Calls that wait to be seen to; a look finds those above that."""
 AGAIN = 300.0
 """Who takes a call back and asks again within so many seconds raises the next alert when they have passed."""
 AT_ONCE = 100
@@ -105,27 +107,35 @@ class Calls:
         self._escalation = round(escalation * 1000)
         self._seen: set[tuple[str, int]] = set()
         self._last: dict[str, float] = {}
+        self._heard: dict[str, Session] = {}
         self._news = asyncio.Event()
 
     def heard(self, news: object) -> None:
-        """Something was stored here: look at once if it is a call."""
-        if isinstance(news, Appended) and news.entry.metadata.get("state") == Help.ASKED:
+        """Something was stored here: see to it at once if it is a call."""
+        if isinstance(news, Appended) and news.entry.metadata.get("state") == Help.ASKED and news.session.help_since:
+            if len(self._heard) < MOST_HEARD:
+                self._heard[news.session.id] = news.session
             self._news.set()
 
     async def run(self) -> None:
-        """Look for calls until cancelled."""
+        """See to calls as they come, and look for the others from time to time, until cancelled."""
+        next_look = time.monotonic()
         while True:
-            self._news.clear()
             try:
-                await self.look()
+                await self._see_to_heard()
+                if time.monotonic() >= next_look:
+                    begun = time.monotonic()
+                    await self.look()
+                    next_look = time.monotonic() + max(SCAN, EASE * (time.monotonic() - begun))
             except StorageError as error:
-                log.warning("calls for help can't be looked for", error=str(error))
+                log.warning("calls for help can't be seen to", error=str(error))
+                next_look = time.monotonic() + SCAN
             with suppress(TimeoutError):
-                async with asyncio.timeout(SCAN):
+                async with asyncio.timeout(max(0.0, next_look - time.monotonic())):
                     await self._news.wait()
 
     async def look(self) -> None:
-        """Raise the alerts of all who wait."""
+        """See to all who wait."""
         waiting: set[tuple[str, int]] = set()
         online = bool(await self._online())
         some: list[Session] = []
@@ -138,6 +148,15 @@ class Calls:
         await self._see_to(some, online)
         self._seen = waiting
         self._forget()
+
+    async def _see_to_heard(self) -> None:
+        self._news.clear()
+        heard, self._heard = list(self._heard.values()), {}
+        if heard:
+            online = bool(await self._online())
+            for start in range(0, len(heard), AT_ONCE):
+                await self._see_to(heard[start : start + AT_ONCE], online)
+            self._seen |= {_call_of(session) for session in heard}
 
     async def _see_to(self, some: Sequence[Session], online: bool) -> None:
         """See to several calls at once: what they store shares its way to the disk."""
