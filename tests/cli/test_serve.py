@@ -251,3 +251,12 @@ async def test_the_welcome_says_where_what_and_how(tmp_path):
         bearer = {"Authorization": f"Bearer {service.link.partition('token=')[2]}"}
         async with aiohttp.ClientSession() as http, http.get(f"{service.http}/sessions", headers=bearer) as answer:
             assert answer.status == 200
+
+
+async def test_the_welcome_links_to_the_support_desk_with_a_token_for_staff(tmp_path):
+    async with serving(tmp_path) as service:
+        found = re.search(rf"{service.http}/staff#token=(\S+)", service.text)
+        assert found, service.text
+        bearer = {"Authorization": f"Bearer {found[1]}"}
+        async with aiohttp.ClientSession() as http, http.get(f"{service.http}/admin/blocks", headers=bearer) as answer:
+            assert answer.status == 200
