@@ -233,6 +233,20 @@ async def test_a_held_conversation_is_not_closed_unasked(house: House) -> None:
     await expect(ann.page.get_by_text("Bea has left").first).to_be_visible()
 
 
+async def test_who_sits_down_again_finds_the_conversations_that_are_still_theirs(house: House) -> None:
+    ann = await house.user("Ann")
+    await ann.ask("hello")
+    desk = await house.staff("Bea")
+    await desk.show("Ann")
+    await desk.take()
+    await desk.page.close()
+    desk = await house.staff("Bea")
+    tab = desk.page.locator("chatbox-tabs li")
+    await expect(tab).to_have_text(re.compile("Ann"))
+    await tab.locator(".tab").click()
+    await expect(desk.owner).to_have_text("You have this conversation")
+
+
 async def test_filters_sorts_and_pages_are_kept_in_the_address(house: House) -> None:
     desk = await house.staff("Bea")
     for name in ("Ann", "Ben"):

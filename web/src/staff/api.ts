@@ -65,6 +65,12 @@ export class StaffApi extends Api {
     return { items: takeovers, next: next_cursor };
   }
 
+  /** The sessions that a member of staff has now. */
+  async heldBy(adminId: string): Promise<string[]> {
+    const { takeovers } = await this.ask<{ takeovers: Takeover[] }>(`takeovers?admin_id=${encodeURIComponent(adminId)}`);
+    return takeovers.filter(({ end }) => !end).map(({ session_id }) => session_id);
+  }
+
   async audit(cursor: string | null): Promise<Page<Act>> {
     const { entries, next_cursor } = await this.ask<{ entries: Act[]; next_cursor: string | null }>(`audit${from(cursor)}`);
     return { items: entries, next: next_cursor };

@@ -337,6 +337,14 @@ export class Dashboard extends LitElement {
     desk.list.show(this.place.query);
     if (this.place.view === "metrics") desk.report.show(this.place.period);
     history.replaceState(null, "", this.address);
+    void this.openHeld(desk);
+  }
+
+  /** What one had before, in another tab or before a break, is not forgotten. */
+  private async openHeld(desk: Desk): Promise<void> {
+    const held = await this.page!.api.heldBy(desk.me.id).catch(() => []);
+    const open = [...new Set([...this.place.open, ...held])];
+    if (open.length > this.place.open.length) this.go({ open }, false);
   }
 
   /** Be somewhere else; `step`: the browser's way back leads here again. */
