@@ -7,6 +7,7 @@ import pytest
 
 from chatbox import outbox
 from chatbox.access import Block
+from chatbox.lines import SocketLine
 from chatbox.protocol import Close
 from chatbox.session import Principal, now_ms
 from chatbox.staff import socket
@@ -400,26 +401,34 @@ async def test_a_staff_socket_that_is_too_slow_ends_with_4408_and_what_was_dropp
 
 
 async def test_long_answers_wait_for_a_slow_line_and_do_not_end_it(live, monkeypatch):
-    monkeypatch.setattr(outbox, "MAX_BYTES", 600_000)
-    monkeypatch.setattr(socket, "MAX_BYTES", 200_000)
-    bearer = f"Authorization: Bearer {token('bea', roles=['admin'])}"
-    async with live.socket() as ann, upgraded(live, "/admin/ws", bearer, room=4096, user=None) as slow:
+    gate, drain = asyncio.Event(), outbox.Outbox._drain
+
+    async def held(self):
+        await gate.wait()
+        await drain(self)
+
+    async with live.socket() as ann, desk(live) as bea:
         session_id = await asked(ann)
         for number in range(2):
             await ann.say("user_message", message_id=f"m{number}", content="/long 15000")
             await ann.answer()
-        await slow.next(TEXT)
-        slow.writer.transport.pause_reading()
+        await bea.hear("staff_status")
+        monkeypatch.setattr(outbox, "MAX_BYTES", 600_000)
+        monkeypatch.setattr(socket, "MAX_BYTES", 200_000)
+        monkeypatch.setattr(outbox.Outbox, "_drain", held)
+        monkeypatch.setattr(SocketLine, "offer", lambda self, frame: False)
         for number in range(15):
-            ask = {"type": "history", "session_id": session_id, "before": 1 << 40, "message_id": f"h{number}"}
-            slow.write(frame(TEXT, json.dumps(ask).encode()))
-        await asyncio.sleep(0.5)
-        slow.writer.transport.resume_reading()
-        heard = []
-        while len(heard) < 15:
-            found = json.loads(await slow.next(TEXT))
-            heard += [found.get("message_id")] * (found["type"] == "history")
-        assert heard == [f"h{number}" for number in range(15)]
+            await bea.say("history", session_id=session_id, before=1 << 40, message_id=f"h{number}")
+        (opened,) = live.app.office.board._desks.values()
+        async with asyncio.timeout(10):
+            while opened.pending < 15 and not opened.closing:
+                await live.app.storage.read(session_id)
+            for _ in range(50):
+                await live.app.storage.read(session_id)
+        assert 100_000 < opened.outbox.size < 600_000
+        gate.set()
+        await bea.hear(lambda f: f.get("message_id") == "h14")
+        assert [found["message_id"] for found in bea.of("history")] == [f"h{number}" for number in range(15)]
 
 
 @pytest.mark.readiness(issue=3)

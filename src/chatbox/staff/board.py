@@ -94,7 +94,6 @@ class Board:
         role = min(who.roles & STAFF_ROLES)
         desk.send(protocol.staff_status(who, role, self._staff, self.waiting))
         self._desks[desk.id] = desk
-        self._news.want(True)  # what was kept is told now that someone hears it
         await self._backplane.publish(COLLEAGUES, Signal(""))
 
     async def leave(self, desk: OpenSocket) -> None:
