@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
+import aiohttp
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, expect
@@ -17,6 +18,13 @@ from .staff import PHONE, DeskPage, sit_down, staff_context
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
+SAID = """() => {
+  const desk = document.querySelector("chatbox-app").shadowRoot.querySelector("chatbox-staff");
+  const said = ({ sender, kind }) => sender === "user" && kind === "text";
+  return [...desk.shadowRoot.querySelectorAll("chatbox-pane")].map(({ conversation }) =>
+    conversation.log.messages.filter(said).map(({ content }) => content).sort());
+}"""
+"""What users said in each of the open conversations."""
 SLOW = "/slow 100 " + " ".join(f"word{n}" for n in range(60))
 
 
@@ -204,6 +212,33 @@ async def test_several_conversations_are_open_at_once_and_stay_so_after_a_reload
     await desk.page.get_by_role("button", name="Close the conversation with Ann").click()
     await expect(tabs).to_have_count(1)
     assert "open=" in desk.page.url
+
+
+async def test_forty_open_conversations_are_read_and_after_a_cut_caught_up_with(house: House) -> None:
+    server = house.server
+    async with aiohttp.ClientSession() as http, AsyncExitStack() as lines, Proxy(server.port) as network:
+        sockets = []
+        for number in range(40):
+            bearer = {"Authorization": f"Bearer {server.token(f'user{number}')}"}
+            sockets.append(await lines.enter_async_context(http.ws_connect(f"{server.base}ws", headers=bearer)))
+        ids = [(await socket.receive_json())["session_id"] for socket in sockets]
+
+        async def all_say(text: str) -> None:
+            for socket in sockets:
+                await socket.send_json({"type": "user_message", "message_id": text, "content": text})
+
+        await all_say("first")
+        opened = "&".join(f"open={session_id}" for session_id in ids)
+        desk = await house.staff("Bea", base=network.base(server.base), to=f"?{opened}&at={ids[0]}")
+
+        async def have_read(texts: set[str]) -> bool:
+            return await desk.page.evaluate(SAID) == [sorted(texts)] * 40
+
+        await until(lambda: have_read({"first"}), 60)
+        network.cut()
+        await all_say("second")
+        await until(lambda: have_read({"first", "second"}), 60)
+        await expect(desk.page.get_by_text("This could not be read.")).to_have_count(0)
 
 
 async def test_words_in_a_conversation_behind_are_marked(house: House) -> None:

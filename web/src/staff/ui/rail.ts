@@ -169,6 +169,7 @@ export class Rail extends LitElement {
         }
         .label {
           max-width: 100%;
+          padding-top: 0.1em;
           overflow: hidden;
           text-overflow: ellipsis;
         }
