@@ -5,10 +5,11 @@ import asyncio
 import pytest
 
 from chatbox import takeovers
+from chatbox.chat import help_entry
 from chatbox.errors import Conflict, Fenced, Forbidden, NotFound, Unavailable
 from chatbox.llm.base import Piece
 from chatbox.protocol import AskHelp, CancelHelp
-from chatbox.session import Change, Kind, Principal, Sender, Staff
+from chatbox.session import Change, Help, Kind, Principal, Sender, Staff
 from chatbox.storage.memory import MemoryStorage
 from chatbox.turn import ENDED, owed, turn_entry
 from tests.storage.values import entry, turn
@@ -232,6 +233,15 @@ async def test_a_request_for_help_ends_with_the_join_and_asking_again_changes_no
         assert len(await here.log(ear.session_id)) == before
         session = await here.takeovers.leave(BEA, ear.session_id, "leave")
         assert (session.help_state, session.help_requested) == ("none", True)
+
+
+async def test_a_call_for_help_that_crosses_the_join_leaves_nobody_waiting():
+    async with world() as here:
+        ear = await asked(here)
+        await here.takeovers.join(BEA, ear.session_id, "join")
+        call = help_entry(ear.session_id, AskHelp(message_id="h"))
+        session = (await here.storage.append(call, Change(help_state=Help.ASKED, active=True))).session
+        assert (session.help_state, session.help_since) == (Help.NONE, None)
 
 
 async def test_an_answer_can_not_be_asked_for_again_while_staff_have_the_session():

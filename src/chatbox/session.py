@@ -284,7 +284,7 @@ def apply(session: Session, entry: Entry, change: Change) -> Session:
     )
     if change.joins or change.leaves or entry.sender is Sender.ADMIN:
         new = assisted(new, entry, change)
-    if change.help_state is not None:
+    if change.help_state is not None and new.assisting_admin_id is None:
         new = helped(new, change.help_state, at)
     if change.response_ms is not None:
         times = [*session.response_times, change.response_ms][-RESPONSE_TIMES:]
