@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 
 import pytest
 
@@ -317,6 +318,7 @@ async def test_a_repeated_frame_is_acknowledged_and_said_once(live):
 async def test_more_than_twenty_frames_a_second_are_dropped_counted_and_said_once(live):
     async with desk(live) as bea:
         await bea.hear("staff_status")
+        started = time.monotonic()
         for number in range(1000):
             await bea.say("ping", message_id=f"p{number}")
         refusal = await bea.hear("error")
@@ -325,8 +327,9 @@ async def test_more_than_twenty_frames_a_second_are_dropped_counted_and_said_onc
         assert (await bea.ask("ping"))["type"] == "pong"
         assert bea.closed is None
         answered = len(bea.of("pong")) - 1
-        assert answered < 200
-        assert len(bea.of("error")) <= answered / 20
+        seconds = time.monotonic() - started
+        assert answered <= 20 * (seconds + 1)
+        assert len(bea.of("error")) <= seconds + 1
         dropped = live.app.metrics.admin_messages_dropped_total._value.get()
         assert dropped == 1000 - answered
 
