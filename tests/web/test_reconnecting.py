@@ -66,6 +66,7 @@ async def test_a_message_sent_just_before_a_cut_is_there_once(person: Person, pr
         await chat.say(f"message {number}")
         proxy.cut()
     await expect(chat.page.get_by_text("Waiting for the connection")).to_have_count(0)
+    await expect(chat.page.get_by_text("Sending …")).to_have_count(0)
     await expect(chat.said).to_have_count(6)
     await expect(chat.answers.last.locator("time")).to_be_visible()
     await expect(chat.stop).to_have_count(0)

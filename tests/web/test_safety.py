@@ -118,7 +118,38 @@ async def test_a_token_that_the_server_refuses_leads_to_sign_in(person: Person, 
     await expect(page.get_by_role("heading", name="Please sign in first")).to_be_visible()
 
 
-async def test_the_staff_page_says_that_it_is_not_there_yet(person: Person, context: BrowserContext) -> None:
+async def test_the_staff_page_without_a_token_says_where_to_sign_in(person: Person, context: BrowserContext) -> None:
     page = await context.new_page()
     await page.goto(f"{person.server.base}staff")
-    await expect(page.get_by_role("heading", name="The staff view isn't part of this version yet")).to_be_visible()
+    await expect(page.get_by_role("heading", name="Please sign in first")).to_be_visible()
+
+
+async def test_the_staffs_token_leaves_the_address_before_anything_else_sees_it(
+    person: Person, context: BrowserContext
+) -> None:
+    page = await context.new_page()
+    token = person.server.token("staff-ida", roles=["chat_admin"])
+    await page.goto(f"{person.server.base}staff?lang=en#token={token}")
+    await expect(page.locator("chatbox-rail")).to_be_visible()
+    assert token not in page.url
+    await page.reload()
+    await expect(page.locator("chatbox-rail")).to_be_visible()
+
+
+async def test_what_users_and_their_pages_say_is_text_to_staff(person: Person, context: BrowserContext) -> None:
+    attack = "<img src=x onerror='window.hacked=1'>"
+    person.token = person.server.token(f"<b>{person.user}</b>", name=attack)
+    chat = await person.open()
+    await chat.ask(f"{attack} [link](javascript:window.hacked=1)")
+    await chat.page.get_by_role("button", name="Get help from a person").click()
+    page = await context.new_page()
+    alerts: list[str] = []
+    page.on("console", lambda message: alerts.append(message.text) if "Content Security" in message.text else None)
+    await page.goto(f"{person.server.base}staff#token={person.server.token('staff-ida', roles=['chat_admin'])}")
+    await page.locator("chatbox-staff-row").filter(has_text=attack).first.click()
+    await page.get_by_role("button", name="About the user").click()
+    await expect(page.locator("chatbox-pane h2")).to_contain_text(attack)
+    await expect(page.locator("chatbox-staff-message").first).to_contain_text("onerror")
+    assert await page.evaluate("window.hacked") is None
+    assert await page.locator("chatbox-pane img").count() == 0
+    assert alerts == []
