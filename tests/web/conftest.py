@@ -50,12 +50,21 @@ class Server:
     def port(self) -> int:
         return int(self.base.split(":")[2].split("/")[0])
 
-    def token(self, user: str, *, lives: float = 3600, name: str | None = None, roles: Sequence[str] = ()) -> str:
+    def token(
+        self,
+        user: str,
+        *,
+        lives: float = 3600,
+        name: str | None = None,
+        roles: Sequence[str] = (),
+        context: Mapping[str, str] | None = None,
+    ) -> str:
         now = time.time()
         claims = {
             "user_id": user,
             "name": name or user,
             "roles": list(roles),
+            "context": dict(context or {}),
             "iat": int(now),
             "exp": int(now + lives),
         }

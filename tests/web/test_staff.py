@@ -36,12 +36,12 @@ class House:
         self._chromium = chromium
         self._opened = opened
 
-    async def user(self, name: str) -> ChatPage:
+    async def user(self, name: str, **context_of_page: str) -> ChatPage:
         context = await self._chromium.new_context(locale="en-GB", viewport={"width": 1000, "height": 700})
         context.set_default_timeout(PATIENCE)
         self._opened.push_async_callback(context.close)
         person = Person(self.server, context, f"user-{name.lower()}")
-        person.token = self.server.token(person.user, name=name)
+        person.token = self.server.token(person.user, name=name, context=context_of_page)
         return await person.open()
 
     async def staff(
@@ -308,7 +308,7 @@ async def test_filters_sorts_and_pages_are_kept_in_the_address(house: House) -> 
 
 
 async def test_the_context_of_a_user_and_their_other_conversations_are_shown(house: House) -> None:
-    ann = await house.user("Ann")
+    ann = await house.user("Ann", plan="gold <b>")
     await ann.ask("about apples")
     await ann.page.get_by_role("button", name="New chat").click()
     await expect(ann.said).to_have_count(0)
@@ -318,6 +318,7 @@ async def test_the_context_of_a_user_and_their_other_conversations_are_shown(hou
     await desk.pane.get_by_role("button", name="About the user").click()
     details = desk.page.locator("chatbox-customer")
     await expect(details).to_contain_text("user-ann")
+    await expect(details.get_by_role("definition").filter(has_text="gold <b>")).to_be_visible()
     await details.get_by_role("button", name="about apples").click()
     await expect(desk.pane.locator(".sub")).to_have_text("about apples")
     await expect(desk.page.locator("chatbox-tabs li")).to_have_count(2)

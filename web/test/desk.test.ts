@@ -115,6 +115,17 @@ test("after a lost line every open conversation is watched from where it was", a
   expect(shown(desk.conversations.get("s1")!)).toEqual(["text 1", "text 2", "more"]);
 });
 
+test("a desk moves to another server before its own drains, and watches on from where it was", async () => {
+  const { desk, socket } = watching();
+  socket.say({ type: "notification", metadata: { event: "drain", retry_after: "0" } });
+  await vi.advanceTimersByTimeAsync(10);
+  expect(FakeSocket.all).toHaveLength(2);
+  socket.say({ type: "user_message", session_id: "s1", message_id: "m3", seq: 3 * STEP, prev: 2 * STEP, content: "meanwhile", sender: "user" });
+  const next = greet();
+  expect(asked(next, "watch")).toMatchObject([{ session_id: "s1", last_seq: 3 * STEP }]);
+  expect(desk.link.is).toBe("open");
+});
+
 test("a gap is mended by watching again, and what was there is not doubled", () => {
   const { socket, conversation } = watching();
   socket.say({ type: "user_message", session_id: "s1", message_id: "m9", seq: 9 * STEP, prev: 8 * STEP, content: "late", sender: "user" });
