@@ -149,6 +149,61 @@ async def once(storage, session_id, what, message_id):
         pass
 
 
+@given(st.integers(0, 40), st.integers(0, 40))
+def test_who_enters_while_somebody_asks_for_help_has_them_in_the_queue(before, after):
+    asyncio.run(enter_while_asking(before, after))
+
+
+async def enter_while_asking(before, after):
+    storage, plane, shared = TellingStorage(Slow()), MemoryBackplane(), Slowly(quotas())
+    async with Tasks() as tasks:
+        hub, views = Hub(storage, plane, tasks), Views(shared)
+        told = News(storage, plane, views)
+        storage.follow(told.take)
+        board = Board(storage, plane, hub, Presence(shared, ring("new")), views, told, tasks)
+        tasks.keep(told.run, "news")
+        await storage.create(Session(id="s", user_id="ann", epoch="e"))
+        told.want(True)
+        entering = asyncio.ensure_future(board.enter(Screen()))
+        for _ in range(before):
+            await asyncio.sleep(0)
+        await once(storage, "s", "ask", "m1")
+        await rest(told, after)
+        if after % 2:
+            await once(storage, "s", "cancel", "m2")
+        await entering
+        await rest(told, 30)
+        assert board.waiting.total == (after + 1) % 2
+
+
+class Slow(MemoryStorage):
+    """Takes a few turns of the loop to find sessions."""
+
+    async def find(self, query):
+        for _ in range(3):
+            await asyncio.sleep(0)
+        found = await super().find(query)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        return found
+
+
+class Slowly:
+    """Counts that take a few turns of the loop."""
+
+    def __init__(self, inner):
+        self._inner = inner
+
+    def __getattr__(self, name):
+        async def call(*args):
+            await asyncio.sleep(0)
+            found = await getattr(self._inner, name)(*args)
+            await asyncio.sleep(0)
+            return found
+
+        return call
+
+
 def test_a_board_that_believes_whatever_comes_last_would_be_found(monkeypatch):
     monkeypatch.setattr(Board, "_remember", lambda self, told: self._seen.clear())
     steps = [(0, "ask"), (0, "join"), (1, "ask"), (0, "leave"), (1, "cancel"), (0, "ask"), (0, "cancel")] * 2

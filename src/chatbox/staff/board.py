@@ -87,13 +87,14 @@ class Board:
         """Send a staff socket its first frame, then all news. Raises ``StorageError``."""
         who = desk.principal
         await self._presence.arrive(who, desk.id)
+        self._show(await self._presence.online())
         async with self._lock:
             if not self._desks:
                 await self._begin()
-        self._show(await self._presence.online())
-        role = min(who.roles & STAFF_ROLES)
-        desk.send(protocol.staff_status(who, role, self._staff, self.waiting))
-        self._desks[desk.id] = desk
+            # from here on nothing may be awaited: what is told while no socket is here is not heard
+            role = min(who.roles & STAFF_ROLES)
+            desk.send(protocol.staff_status(who, role, self._staff, self.waiting))
+            self._desks[desk.id] = desk
         await self._backplane.publish(COLLEAGUES, Signal(""))
 
     async def leave(self, desk: OpenSocket) -> None:
