@@ -13,8 +13,9 @@ from chatbox.llm.base import End, Piece
 from chatbox.session import Kind
 from chatbox.sessions import LISTENERS
 from chatbox.staff import watching
+from chatbox.storage.memory import MemoryStorage
 from tests.staff.seats import office
-from tests.world import Scripted, principal
+from tests.world import Scripted, Yielding, principal
 
 SHOWN = (Kind.USER_MESSAGE, Kind.AI_RESPONSE, Kind.NOTE)
 
@@ -330,13 +331,13 @@ ACTIONS = st.lists(
 
 
 @settings(max_examples=150)
-@given(ACTIONS, st.integers(0, 3))
-def test_whatever_happens_what_a_watcher_has_and_then_hears_is_what_a_fresh_one_gets(actions, yields):
-    asyncio.run(act(actions, yields))
+@given(ACTIONS, st.integers(0, 3), st.booleans())
+def test_whatever_happens_what_a_watcher_has_and_then_hears_is_what_a_fresh_one_gets(actions, yields, slow):
+    asyncio.run(act(actions, yields, Yielding(MemoryStorage()) if slow else MemoryStorage()))
 
 
-async def act(actions, yields):
-    async with office(None, Scripted((Piece("x"), 0.0, Piece("y"), 0.0, Piece("z"), End()))) as desk:
+async def act(actions, yields, storage):
+    async with office(storage, Scripted((Piece("x"), 0.0, Piece("y"), 0.0, Piece("z"), End()))) as desk:
         here, users = desk.here, ("ann", "ben")
         ears = [await here.enter(user) for user in users]
         seats = [desk.seat("bea"), desk.seat("cy")]
