@@ -127,6 +127,25 @@ async def test_a_mail_whose_taking_nobody_heard_of_comes_again_under_the_same_id
             await service.end()
 
 
+async def test_a_mail_server_that_stalls_holds_up_neither_users_nor_the_end(tmp_path):
+    box = MailBox()
+    box.stall = {"EHLO"}
+    async with mail_server(tmp_path, box=box) as (_, server), twilio_peer() as (phones, base):
+        service = Service(tmp_path, **settings(tmp_path, server), **texts(base))
+        try:
+            await service.start()
+            async with socket(service) as client:
+                await ask(client)
+                await phones.arrived()
+                await told(client)
+                await client.say("user_message", message_id="m", content="Still there?")
+                await client.answer()
+            assert await service.signal(signal.SIGTERM, patience=20) == 0
+            assert "Traceback" not in service.text
+        finally:
+            await service.end()
+
+
 async def test_a_server_that_stops_as_it_should_has_not_crashed(tmp_path):
     async with mail_server(tmp_path) as (box, server):
         service = Service(tmp_path, **settings(tmp_path, server))

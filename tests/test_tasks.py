@@ -1,6 +1,7 @@
 """Background tasks have an owner."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
@@ -16,6 +17,23 @@ async def test_what_still_runs_ends_with_its_owner():
         assert len(owner) == 1
     assert forever.cancelled()
     assert len(owner) == 0
+
+
+async def test_what_takes_its_cancellation_for_something_else_is_cancelled_again(monkeypatch):
+    monkeypatch.setattr(tasks, "CANCEL_AGAIN", 0.01)
+    began = asyncio.Event()
+
+    async def deaf():
+        began.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(3600)
+        await asyncio.sleep(3600)
+
+    async with asyncio.timeout(10):
+        async with Tasks() as owner:
+            task = owner.start(deaf(), "deaf")
+            await began.wait()
+        assert task.cancelled()
 
 
 async def test_a_task_that_starts_another_one_while_it_ends_is_waited_for():

@@ -16,6 +16,9 @@ log = structlog.get_logger(component="tasks")
 
 PAUSE = 1.0
 """Seconds before work that must not end is begun again."""
+CANCEL_AGAIN = 1.0
+"""Seconds after which what still runs is cancelled once more: a driver may take a cancellation for an error of its own,
+and go on."""
 
 
 class Tasks:
@@ -68,7 +71,6 @@ class Tasks:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         while self._running:
-            running = list(self._running)
-            for task in running:
+            for task in self._running:
                 task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            await asyncio.wait(self._running, timeout=CANCEL_AGAIN)

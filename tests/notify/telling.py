@@ -109,8 +109,9 @@ class Office:
         try:
             yield self
         finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+            while not running.done():
+                running.cancel()
+                await asyncio.wait({running}, timeout=1.0)
 
     async def until(self, true, patience=20):
         """Wait until something is so."""

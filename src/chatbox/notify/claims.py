@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -99,7 +99,9 @@ class Claim:
                     await self.renew()
             await task
         finally:
-            task.cancel()
+            while not task.done():  # a driver may take a cancellation for an error of its own, and go on
+                task.cancel()
+                await asyncio.wait({task}, timeout=1.0)
 
     async def _replace(self, key: str, due: int | None) -> None:
         wait = 0 if due is None else max(0, due - now_ms())
@@ -151,27 +153,27 @@ def alert_of(record: Record) -> Alert:
     return msgspec.convert(record.data, Alert)
 
 
-def after(progress: Progress, outcomes: Mapping[str, Mapping[str, NotDelivered]], reached: int | None) -> Progress:
-    """How far an alert has got after a try."""
-    refused = {name: dict(addresses) for name, addresses in progress.refused.items()}
-    waiting: dict[str, list[str]] = {}
-    error, pause = progress.error, 0.0
-    for name, failures in outcomes.items():
-        for address, failure in failures.items():
-            error = f"{name} {address}: {failure}"
-            pause = max(pause, failure.retry_after)
-            if failure.transient:
-                waiting.setdefault(name, []).append(address)
-            else:
-                refused.setdefault(name, {})[address] = str(failure)
+def begun(progress: Progress, waiting: Mapping[str, Sequence[str]]) -> Progress:
+    """How far an alert has got when a try at these addresses begins."""
+    left = {name: list(addresses) for name, addresses in waiting.items()}
+    return msgspec.structs.replace(progress, waiting=left, attempts=progress.attempts + 1, pause=0.0)
+
+
+def after(progress: Progress, name: str, failures: Mapping[str, NotDelivered], at: int | None) -> Progress:
+    """How far an alert has got when a channel is done with it. ``at`` is when it reached a person, None: it did not."""
+    waiting = {other: addresses for other, addresses in (progress.waiting or {}).items() if other != name}
+    refused = {other: dict(addresses) for other, addresses in progress.refused.items()}
+    error, pause = progress.error, progress.pause
+    for address, failure in failures.items():
+        error = f"{name} {address}: {failure}"
+        pause = max(pause, failure.retry_after)
+        if failure.transient:
+            waiting.setdefault(name, []).append(address)
+        else:
+            refused.setdefault(name, {})[address] = str(failure)
+    reached = at if progress.reached is None else progress.reached
     return msgspec.structs.replace(
-        progress,
-        waiting=waiting,
-        refused=refused,
-        attempts=progress.attempts + 1,
-        error=error,
-        reached=reached,
-        pause=pause,
+        progress, waiting=waiting, refused=refused, error=error, pause=pause, reached=reached
     )
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -40,6 +40,7 @@ from chatbox.notify.claims import (
     after,
     alert_of,
     backoff,
+    begun,
     data_of,
     given_up,
     pages,
@@ -72,6 +73,14 @@ class Way(NamedTuple):
 
 Channels = Mapping[str, Way]
 """Ways by their channels' names."""
+
+
+class Outcome(NamedTuple):
+    """What came of a try at a channel."""
+
+    name: str
+    addresses: Sequence[str]
+    failures: Mapping[str, NotDelivered]
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -128,9 +137,8 @@ class Outbox:
 
     async def tell(self, alert: Alert) -> bool:
         """Send an alert at once and keep nothing: for when the store can't. Whether anybody was reached."""
-        waiting = self._addresses(alert, Progress())
-        progress = await self._deliver(alert, Progress(waiting=waiting))
-        return progress.reached is not None
+        outcomes = [outcome async for outcome in self._outcomes(alert, self._addresses(alert, Progress()))]
+        return any(self._reaches(outcome) for outcome in outcomes)
 
     # -- one alert -----------------------------------------------------------------------------------------------------
 
@@ -166,12 +174,21 @@ class Outbox:
     async def _take_further(self, claim: Claim, gate: Gate) -> None:
         if claim.progress.waiting is None and not await self._admitted(claim, gate):
             return
-        if claim.progress.waiting:
-            await claim.save(await self._deliver(claim.alert, claim.progress))
+        if waiting := self._known(claim.progress.waiting or {}):
+            claim.progress = begun(claim.progress, waiting)
+            async for outcome in self._outcomes(claim.alert, waiting):
+                at = now_ms() if self._reaches(outcome) else None
+                await claim.save(after(claim.progress, outcome.name, outcome.failures, at))
+                with suppress(StorageError):  # said again when all channels are done
+                    await self._pass_on(claim, gate)
+        await self._pass_on(claim, gate)
+        await self._settle(claim)
+
+    async def _pass_on(self, claim: Claim, gate: Gate) -> None:
+        """That somebody has been told is news as soon as the first channel has delivered."""
         if claim.progress.reached is not None and not claim.progress.told:
             await gate.delivered(claim.alert, claim.progress.reached)
             await claim.save(msgspec.structs.replace(claim.progress, told=True))
-        await self._settle(claim)
 
     async def _admitted(self, claim: Claim, gate: Gate) -> bool:
         alert = claim.alert
@@ -213,20 +230,25 @@ class Outbox:
             await claim.postpone(now_ms() + round(LONGEST_PAUSE * 1000), key=claim.record.key)
         return True
 
-    async def _deliver(self, alert: Alert, progress: Progress) -> Progress:
-        """A try at every address that still waits."""
+    async def _outcomes(self, alert: Alert, waiting: Mapping[str, Sequence[str]]) -> AsyncIterator[Outcome]:
+        """What comes of a try at these addresses, channel by channel as each is done."""
         message = message_of(alert, self._panel_url)
-        waiting = self._known(progress.waiting or {})
-        tries = [self._try(name, message, addresses) for name, addresses in waiting.items()]
-        outcomes = dict(zip(waiting, await asyncio.gather(*tries), strict=True))
-        reached = progress.reached
-        for name, failures in outcomes.items():
-            arrived = len(waiting[name]) - len(failures)
-            self._metrics.alerts_sent_total.labels(alert.event, name).inc(arrived)
-            self._metrics.alert_failures_total.labels(name).inc(len(failures))
-            if arrived and reached is None and self._channels[name].channel.reaches_people:
-                reached = now_ms()
-        return after(progress, outcomes, reached)
+        tries = [asyncio.create_task(self._try(name, message, waiting[name])) for name in waiting]
+        try:
+            for done in asyncio.as_completed(tries):
+                outcome = await done
+                arrived = len(outcome.addresses) - len(outcome.failures)
+                self._metrics.alerts_sent_total.labels(alert.event, outcome.name).inc(arrived)
+                self._metrics.alert_failures_total.labels(outcome.name).inc(len(outcome.failures))
+                yield outcome
+        finally:
+            for one in tries:
+                one.cancel()
+            await asyncio.gather(*tries, return_exceptions=True)
+
+    def _reaches(self, outcome: Outcome) -> bool:
+        """Whether a person has been told."""
+        return len(outcome.failures) < len(outcome.addresses) and self._channels[outcome.name].channel.reaches_people
 
     def _known(self, waiting: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
         """The addresses as they are configured now: who is not among them any more gets no alert."""
@@ -237,16 +259,16 @@ class Outbox:
                 known[name] = [address for address in addresses if address in configured] or list(way.addresses)
         return known
 
-    async def _try(self, name: str, message: Message, addresses: Sequence[str]) -> Mapping[str, NotDelivered]:
+    async def _try(self, name: str, message: Message, addresses: Sequence[str]) -> Outcome:
         try:
             async with asyncio.timeout(PATIENCE):
-                return await self._channels[name].channel.send(message, addresses)
+                return Outcome(name, addresses, await self._channels[name].channel.send(message, addresses))
         except TimeoutError:
             failure = NotDelivered(f"not done within {PATIENCE:.0f} s", transient=True)
         except Exception as error:
             log.exception("a channel failed", channel=name)
             failure = NotDelivered(type(error).__name__, transient=True)
-        return dict.fromkeys(addresses, failure)
+        return Outcome(name, addresses, dict.fromkeys(addresses, failure))
 
     async def _settle(self, claim: Claim) -> None:
         progress = claim.progress
