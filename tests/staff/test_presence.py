@@ -98,6 +98,19 @@ async def test_who_comes_back_in_between_begins_anew(clock):
         assert await holder(desk, ear.session_id) is None
 
 
+async def test_who_can_not_be_read_here_is_not_gone(clock):
+    async with office() as desk:
+        ear = await asked(desk.here)
+        await desk.seat().join(ear.session_id)
+        await desk.presence.arrive(BEA, "one")
+        other = Presence(desk.here.quotas, ring("old"))
+        away = Away(desk.here.storage, desk.here.backplane, other, desk.here.takeovers, 300.0)
+        for _ in range(2):
+            await away.look()
+            clock.now += 300.0
+        assert await holder(desk, ear.session_id) == "bea"
+
+
 async def test_two_replicas_that_look_at_once_give_it_back_once(clock):
     async with office() as desk:
         ear, replicas = await asked(desk.here), [away_of(desk), away_of(desk)]

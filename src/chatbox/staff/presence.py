@@ -29,13 +29,14 @@ BOUND = b"staff online"
 
 
 class Presence:
-    """Who is there: with a socket open, or by having called a route just now. What the replicas share of it is
-    sealed."""
+    """Who is there: with a socket open, or by having called a route just now. What the replicas share of it is sealed;
+    ``readable`` is whether all of it could be read the last time."""
 
     def __init__(self, quotas: Quotas, keyring: Keyring) -> None:
         self._quotas = quotas
         self._keyring = keyring
         self._members: dict[str, str] = {}
+        self.readable = True
 
     async def arrive(self, who: Principal, socket_id: str) -> None:
         """A staff socket has opened."""
@@ -56,6 +57,7 @@ class Presence:
     async def online(self) -> list[Staff]:
         """Who has a socket open, by name."""
         members = [self._opened(member) for member in await self._quotas.members(DESKS, EVERYONE)]
+        self.readable = None not in members
         found = {staff.id: staff for staff in sorted(filter(None, members), key=lambda staff: staff.name)}
         return sorted(found.values(), key=lambda staff: (staff.name, staff.id))
 
@@ -83,7 +85,7 @@ class Away:
     """Gives the sessions of staff who have been gone for ``timeout`` seconds back to the AI.
 
     Every replica sees to that, and measures by itself how long they have been gone; while it can't ask the others who
-    is there, nobody is gone.
+    is there, or read what they say, nobody is gone.
     """
 
     def __init__(
@@ -113,7 +115,7 @@ class Away:
         now, gone = time.monotonic(), dict[str, float]()
         async for session in sessions_of(self._storage, SessionQuery(assisted=True)):
             holder = session.assisting_admin_id or ""
-            if holder not in online and not await self._presence.called(holder):
+            if self._presence.readable and holder not in online and not await self._presence.called(holder):
                 gone[holder] = self._gone_since.get(holder, now)
                 if now - gone[holder] >= self._timeout:
                     await self._give_back(session)
