@@ -353,8 +353,10 @@ other stores do is held to the same contract by their own tests.
 After each step it is looked at whether a promise was broken: each socket's positions follow on each other; what was
 acknowledged is stored; an answer that begins ends once, and nothing of it comes later; one model writes in a session at
 a time, one turn is open, and none is taken that nobody asked for; whatever a client has is the log up to its position,
-byte by byte. In the end everyone has the whole log, nothing is owed, open or leased, no background task has failed, and
-whoever comes now gets all of it.
+byte by byte; one member of staff has the conversation, or the AI, and nobody else says anything in it, in the log or
+on any socket; a model knows what staff said to the user, and neither it nor the user ever hears a note. In the end
+everyone has the whole log, nothing is owed, open or leased, no question was passed over, no background task has failed,
+the takeovers that are kept are those of the log, and whoever comes now gets all of it.
 
 ```sh
 make schedules                                         # all of it, on all cores

@@ -15,22 +15,18 @@ import structlog
 
 from chatbox import app as shipped
 from chatbox import session as values
-from chatbox.allowance import FRAMES
-from chatbox.api.shares import LIMIT
-from chatbox.app import App, Parts
+from chatbox.app import App, Parts, shared_counts
 from chatbox.auth import mint
-from chatbox.backplane.base import Pool, Window
 from chatbox.config import Config
 from chatbox.connection import Connection
 from chatbox.connections import SOCKETS
-from chatbox.reply import ANSWERS
 from chatbox.session import Kind
-from chatbox.sessions import LISTENERS
 from chatbox.storage.memory import MemoryStorage
 from chatbox.storage.seals import Seals
 from chatbox.tasks import Tasks
 from tests.schedules.book import Book
 from tests.schedules.people import Client
+from tests.schedules.staff import Member
 from tests.schedules.surroundings import Air, Host, Planted, Store, Typist, healthy
 
 SECRET = "Zk3vW8qLr5TnX1cYb7Hd9Fg2Jm4Ps6Ua"
@@ -172,10 +168,7 @@ class Cluster:
         self._staying = []
 
     async def open(self, replicas):
-        await self.air.open(
-            {FRAMES: Window(1000, 60.0), LIMIT: Window(60, 60.0)},
-            {SOCKETS: Pool(10), LISTENERS: Pool(linger=self.config.reconnect_timeout), ANSWERS: Pool()},
-        )
+        await self.air.open(*shared_counts(self.config))
         self.replicas = [Replica(number, self, self.trouble) for number in range(replicas)]
         await asyncio.gather(*[replica.start() for replica in self.replicas])
 
@@ -192,6 +185,10 @@ class Cluster:
         made = Client(self, f"client-{len(self.clients)}", **options)
         self.clients.append(made)
         return made
+
+    def staff(self, user, roles=("chat_admin",)):
+        """A member of staff."""
+        return Member(self, user, roles)
 
     async def enter(self, number, **options):
         """A client on a replica, attached, that comes back whenever its line is gone."""
@@ -278,6 +275,7 @@ class Cluster:
         await asyncio.sleep(3)
         assert not self.lacking(), self.lacking()
         assert lengths == {session_id: len(log) for session_id, log in self.book.logs.items()}, "it was not at rest"
+        await self._takeovers_are_kept()
         await self._late_comers()
         self._nothing_failed()
 
@@ -297,6 +295,12 @@ class Cluster:
             if len(replica.replies):
                 lacking.append(f"{replica.name} still answers")
         return lacking + [f"someone has the lease of {session_id}" for session_id in self.air.leases()]
+
+    async def _takeovers_are_kept(self):
+        """Of each takeover that has ended it is kept who had the session from when on, and how much they said."""
+        for copy in await self.shared.copies("", 100):
+            kept = [(takeover.admin_id, takeover.index, takeover.messages) for takeover in copy.takeovers]
+            assert kept == self.book.ended_takeovers(copy.session.id), f"these takeovers are kept: {kept}"
 
     async def _late_comers(self):
         """Whoever comes now with the position 0 gets all of it, on each replica."""

@@ -13,21 +13,23 @@ from unittest.mock import patch
 import detangle
 from msgspec.structs import replace
 
-from chatbox import protocol
+from chatbox import commits, protocol, takeovers, turn
 from chatbox.backplane.base import Behind, Stored
 from chatbox.backplane.memory import MemoryBackplane
 from chatbox.chat import Chat
 from chatbox.commits import Commits
 from chatbox.connection import Connection
+from chatbox.entries import staff_entry, system_entry
 from chatbox.housekeeping import Housekeeping
 from chatbox.hub import Hub
-from chatbox.reply import Reply
-from chatbox.room import Room
-from chatbox.session import STEP, Finish, Kind
-from chatbox.sessions import Sessions
+from chatbox.reply import Replies, Reply
+from chatbox.room import Listener, Room
+from chatbox.session import STAFF_VISIBLE, STEP, Change, Finish, Kind
+from chatbox.sessions import Sessions, _own_id
 from chatbox.settlement import Settlement
-from chatbox.storage import memory
+from chatbox.storage import base, memory
 from chatbox.storage.memory import Log, MemoryStorage
+from chatbox.takeovers import Takeovers
 
 
 class Mutant(NamedTuple):
@@ -49,6 +51,8 @@ class Mutant(NamedTuple):
 
 shipped_commit, shipped_stop, shipped_append = Commits.commit, Chat._stop, MemoryStorage.append
 shipped_heed, shipped_receive, shipped_finish = Reply.heed, Room.receive, MemoryBackplane.finish
+shipped_end = Reply.end
+shipped_owner, shipped_apply, shipped_settles = base.admit_owner, memory.apply, turn.settles
 
 
 # -- what is told, and when --------------------------------------------------------------------------------------------
@@ -168,7 +172,67 @@ def stop_what_was_asked_for(self, entry):
         self.end(Finish.STOPPED)
 
 
+# -- whose the session is ----------------------------------------------------------------------------------------------
+
+
+def join_during_answers(session, change):
+    shipped_owner(replace(session, answer_id=None), change)
+
+
+def turns_while_staff_are_there(session, change):
+    shipped_owner(session, replace(change, takes_turn=None))
+
+
+def join_under_the_old_fence(session, entry, change):
+    after = shipped_apply(session, entry, change)
+    return replace(after, fence=session.fence) if change.joins else after
+
+
+async def wait_for_the_end(self, session_id, how=turn.HALT, patience=0.0):
+    await asyncio.sleep(0.1)
+    return await self._storage.get(session_id)
+
+
+async def say_as_anyone(self, staff, session_id, message_id, content, listener=None):
+    entry = staff_entry(staff.staff, session_id, Kind.USER_MESSAGE, message_id, content)
+    return (await self._commits.commit(listener, entry, Change())).session
+
+
+def settled_by_leaving(entry):
+    return shipped_settles(entry) or entry.kind is Kind.ADMIN_LEAVE
+
+
+async def hand_on_over_the_ai(self, staff, to, session_id, message_id, listener=None):
+    await self.leave(staff, session_id, f"{message_id}-from")
+    entry = staff_entry(to, session_id, Kind.ADMIN_JOIN, message_id)
+    return (await self._commits.commit(listener, entry, Change(joins=to.id, admin_name=to.name))).session
+
+
+async def hand_on_what_is_not_ones_own(self, staff, to, session_id, message_id, listener=None):
+    session = await self._session(session_id)
+    entry = staff_entry(to, session_id, Kind.ADMIN_JOIN, message_id, from_id=staff.user_id)
+    change = Change(joins=to.id, admin_name=to.name, by=session.assisting_admin_id or "")
+    return (await self._commits.commit(listener, entry, change)).session
+
+
 # -- defects that were found -------------------------------------------------------------------------------------------
+
+
+async def end_what_staff_have(self, session):
+    await self._replies.halt(session.id)
+    if session.assisting_admin_id:
+        await self._end_takeover(session)
+    note = system_entry(session.id, Kind.NOTIFICATION, _own_id(turn.ENDED, session.opened_at), {"event": turn.ENDED})
+    return (await self._append(note, Change(active=False))).session
+
+
+def the_same_by_anyone(entry):
+    return entry.kind, entry.content
+
+
+def end_only_what_is_there(self, finish, target=None):
+    if self.draft or not target:
+        shipped_end(self, finish, target)
 
 
 def begin_whatever_is_new(self, turn):
@@ -238,7 +302,7 @@ MUTANTS = {
         ((MemoryBackplane, "finish", keep_the_lease),), "messages_through_both_replicas", "has no answer|the lease"
     ),
     "a living answer is ended by who attaches": Mutant(
-        ((Settlement, "settle", settle_without_the_lease),), "sockets_attach_at_once", "interrupted"
+        ((Settlement, "settle", settle_without_the_lease),), "sockets_attach_at_once", "interrupted|saw .*, which is"
     ),
     "nobody sees to a dead replica's answer": Mutant(
         ((Housekeeping, "watch", watch_nothing),), "a_replica_dies", "is open|has no answer"
@@ -272,6 +336,58 @@ MUTANTS = {
     ),
     "a room that failed to catch up stays deaf": Mutant(
         ((Hub, "_mend", mend_once),), "a_task_fails", "waits for|has .*, the log"
+    ),
+    "staff join during an answer": Mutant(
+        ((base, "admit_owner", join_during_answers),), "a_takeover_during_an_answer", "joined while .* was open"
+    ),
+    "a turn is taken while staff have the session": Mutant(
+        ((base, "admit_owner", turns_while_staff_are_there), (memory, "apply", join_under_the_old_fence)),
+        "a_takeover_while_a_turn_stands_still",
+        "while bea had the session|what staff have answered",
+    ),
+    "a join does not raise the fence": Mutant(
+        ((memory, "apply", join_under_the_old_fence),),
+        "a_takeover_while_a_turn_stands_still",
+        "what staff have answered",
+    ),
+    "a takeover waits for the answer's end": Mutant(
+        ((Replies, "halt", wait_for_the_end),), "a_takeover_is_quick", "longer than a second"
+    ),
+    "staff speak in sessions that they do not have": Mutant(
+        ((Takeovers, "say", say_as_anyone),), "a_takeover_is_released", "words of bea while"
+    ),
+    "pieces are taken after a takeover": Mutant(
+        ((MemoryBackplane, "push", push_without_the_lease),),
+        "a_takeover_of_an_answer_that_stands_still",
+        "saw .*, which is|after its end",
+        rare=True,
+    ),
+    "a hand-back forgets what nobody answered": Mutant(
+        ((turn, "settles", settled_by_leaving),), "a_takeover_during_an_answer", "was passed over"
+    ),
+    "a session is handed on over the AI": Mutant(
+        ((Takeovers, "transfer", hand_on_over_the_ai),),
+        "a_takeover_is_handed_on",
+        "the AI was between|joined while|two have the session",
+    ),
+    "who has lost the session hands it on": Mutant(
+        ((Takeovers, "transfer", hand_on_what_is_not_ones_own),), "a_takeover_is_released", "joined while"
+    ),
+    "what staff note is shown": Mutant(((Listener, "sees", STAFF_VISIBLE),), "a_takeover_is_quick", "told a note"),
+    "a takeover that stops an answer elsewhere takes questions back": Mutant(
+        ((takeovers, "PAUSE", turn.HALT),), "a_takeover_during_an_answer", "was passed over"
+    ),
+    "a session ends while staff join": Mutant(
+        ((Sessions, "close", end_what_staff_have),), "an_end_during_a_takeover", "ended while bea had it"
+    ),
+    "of two who do something under one id, both have done it": Mutant(
+        ((commits, "_said", the_same_by_anyone),), "takeovers_by_two_at_once", "which .* did|not one owner"
+    ),
+    "a stop misses the turn that is being taken": Mutant(
+        ((Reply, "end", end_only_what_is_there),),
+        "a_takeover_between_question_and_answer",
+        "the answer did not stop",
+        rare=True,
     ),
     "a draining replica hints before the first frame": Mutant(
         ((Connection, "hint", hint_at_once),), "every_replica_restarts", "first got"

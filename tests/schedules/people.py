@@ -170,6 +170,7 @@ class Client:
         self.errors = []
         self.notices = []
         self.reloads = 0
+        self.owner = None
         self.socket = None
         self.over = None
         self._numbers = 0
@@ -200,6 +201,7 @@ class Client:
         """Begin with the stored messages, as a page does."""
         page = await detangle.spawn(replica.page(self.user, self.session_id), host=replica.name)
         self.epoch, self.position = page.session.epoch, page.seq
+        self.owner = self.book.owner_at(self.session_id, page.seq)
         for entry in page.entries:
             self._put(entry.message_id, entry.content)
         self.ended = {entry.message_id for entry in page.entries}
@@ -269,9 +271,15 @@ class Client:
             case "user_message" | "file_upload":
                 self._put(frame["message_id"], frame["content"])
             case "loading":
+                self._silent(frame)
                 self._loading(frame["message_id"])
             case "ai_response":
+                self._silent(frame)
                 self._answer(frame)
+            case "admin_join":
+                self.owner = frame["metadata"]["admin_id"]
+            case "admin_leave":
+                self.owner = None
             case "error":
                 self._error(frame)
             case "notification":
@@ -302,6 +310,9 @@ class Client:
         self.reloads += bool(self.epoch)
         self.session_id, self.epoch = frame["session_id"], frame["epoch"]
         self.base = self.position = frame["seq"]
+        self.owner = frame["metadata"].get("admin_id")
+        if self.owner != (there := self.book.owner_at(self.session_id, self.base)):
+            self.book.breach(f"{self.name} was told that {self.owner} has the session, and {there} has it")
         self.entries, self.partials, self.announced = [], {}, set()
 
     def _next(self, frame):
@@ -334,6 +345,11 @@ class Client:
             self.book.breach(f"{self.name} got {message_id} twice")
         self.entries.append((message_id, content))
 
+    def _silent(self, frame):
+        """While staff have the session, the AI says nothing."""
+        if self.owner:
+            self.book.breach(f"{self.name} got {frame} while {self.owner} had the session")
+
     def _loading(self, answer_id):
         if answer_id in self.begun:
             self.book.breach(f"{self.name} was told twice that {answer_id} begins")
@@ -354,7 +370,8 @@ class Client:
             self.partials[answer_id] = text
             return
         shown = self.partials.pop(answer_id, "")
-        if not text.startswith(shown) and not self.book.pieces_are_lost:
+        gone = self.session_id in self.book.deleted
+        if not text.startswith(shown) and not self.book.pieces_are_lost and not gone:
             self.book.breach(f"{self.name} saw {shown!r} of {answer_id}, which is {text!r}")
         self.ended.add(answer_id)
         self._put(answer_id, text)

@@ -15,43 +15,12 @@ import detangle
 from chatbox import outbox
 from chatbox.protocol import Close
 from chatbox.session import Kind
+from tests.schedules import takeovers
 from tests.schedules.cluster import cluster
-from tests.schedules.redis_peer import Peer
-from tests.schedules.surroundings import Air, Illustrator, Once, busy
+from tests.schedules.skies import a_while, memory, redis
+from tests.schedules.surroundings import Illustrator, Once, busy
 
 FAR = 10**9
-
-
-async def a_while(longest):
-    await asyncio.sleep(detangle.uniform(0.001, longest))
-
-
-def memory(*, calm=False):
-    """The bus of one process, and how events travel on it: in order, or late, out of order, doubled and lost."""
-    match "calm" if calm else detangle.choice(("calm", "crossing", "doubled", "lossy", "storm")):
-        case "calm":
-            return Air(slow=0.0)
-        case "crossing":
-            return Air(ordered=False, longest=0.3)
-        case "doubled":
-            return Air(double=0.3, longest=0.1)
-        case "lossy":
-            return Air(drop=0.3)
-        case _:
-            return Air(drop=0.2, double=0.2, ordered=False, longest=0.5)
-
-
-def redis(*, calm=False):
-    """Redis, with messages that come late or are lost."""
-    match "calm" if calm else detangle.choice(("calm", "slow", "lossy", "young")):
-        case "calm":
-            return Peer(slow=0.0)
-        case "slow":
-            return Peer(longest=0.2)
-        case "lossy":
-            return Peer(drop=0.3)
-        case _:
-            return Peer(drop=0.1, young=True)
 
 
 def turns_per_question(here, session_id):
@@ -399,6 +368,7 @@ async def a_task_fails(sky=memory):
         other.say("two")
         await asyncio.sleep(2)
         once.left = None
+        await asyncio.sleep(2)
         here.counted(once.struck)
         await here.settled()
 
@@ -521,11 +491,12 @@ ANYWHERE = (
     the_store_is_busy,
     a_reader_is_slow,
     anything_at_once,
+    *takeovers.ANYWHERE,
 )
 """On either bus."""
-STANDING_STILL = (a_replica_stands_still, a_replica_stands_still_with_a_lease)
+STANDING_STILL = (a_replica_stands_still, a_replica_stands_still_with_a_lease, *takeovers.STANDING_STILL)
 """What needs a bus that knows of processes which stand still."""
-OUTAGES = (redis_is_away, redis_is_away_for_one)
+OUTAGES = (redis_is_away, redis_is_away_for_one, *takeovers.OUTAGES)
 """What needs a bus that can be away."""
 SCENARIOS = {scenario.__name__: scenario for scenario in (*ANYWHERE, *STANDING_STILL, *OUTAGES)}
 SKIES = {"memory": (memory, (*ANYWHERE, *STANDING_STILL)), "Redis": (redis, (*ANYWHERE, *OUTAGES))}

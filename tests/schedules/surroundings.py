@@ -369,6 +369,7 @@ class Typist(Provider):
 
     async def stream(self, prompt):
         text = answer_to(prompt.turns[-1].content)
+        self.book.asked(prompt)
         self.book.writes(prompt.session_id, text)
         try:
             for letter in text:

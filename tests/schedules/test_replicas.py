@@ -151,6 +151,69 @@ def test_whatever_is_done_at_once_every_client_has_the_log(bus):
     hold(bus, "anything_at_once")
 
 
+# -- staff take over ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scenario", ["a_takeover_is_quick", "a_takeover_during_an_answer"])
+def test_a_takeover_stops_the_answer_and_then_the_ai_is_silent_until_staff_have_left(bus, scenario):
+    hold(bus, scenario)
+
+
+def test_what_staff_have_answered_while_a_turn_was_taken_gets_no_other_answer(bus):
+    hold(bus, "a_takeover_between_question_and_answer")
+
+
+def test_users_write_before_while_and_after_staff_are_there_and_nothing_is_passed_over(bus):
+    hold(bus, "a_takeover_while_users_write")
+
+
+@pytest.mark.parametrize("scenario", ["takeovers_by_two_at_once", "takeovers_one_after_another"])
+def test_of_members_of_staff_who_come_at_once_one_has_the_session_and_the_other_hears_who(bus, scenario):
+    hold(bus, scenario)
+
+
+@pytest.mark.parametrize("scenario", ["a_takeover_is_handed_on", "a_takeover_is_released"])
+def test_a_session_that_is_handed_on_or_released_has_one_owner_at_a_time(bus, scenario):
+    hold(bus, scenario)
+
+
+def test_a_session_that_is_ended_while_staff_join_is_ended_and_nobodys(bus):
+    hold(bus, "an_end_during_a_takeover")
+
+
+def test_a_session_that_is_deleted_while_staff_join_leaves_nothing(bus):
+    hold(bus, "a_deletion_during_a_takeover")
+
+
+def test_staff_get_the_session_of_a_replica_that_died_while_it_answered(bus):
+    hold(bus, "a_takeover_of_a_dead_replicas_answer")
+
+
+@pytest.mark.parametrize("scenario", ["a_takeover_by_a_replica_that_goes", "a_takeover_while_a_replica_leaves"])
+def test_what_staff_do_is_done_once_whatever_becomes_of_the_replicas(bus, scenario):
+    hold(bus, scenario)
+
+
+@pytest.mark.parametrize(
+    "scenario", ["a_takeover_of_an_answer_that_stands_still", "a_takeover_while_a_turn_stands_still"]
+)
+def test_a_replica_that_stood_still_says_nothing_after_staff_have_joined(scenario):
+    hold("memory", scenario)
+
+
+def test_while_the_store_refuses_calls_nothing_that_staff_did_is_lost(bus):
+    hold(bus, "a_takeover_while_the_store_is_busy")
+
+
+@pytest.mark.parametrize("scenario", ["a_takeover_while_redis_is_away", "a_takeover_while_redis_is_away_for_one"])
+def test_while_redis_is_away_staff_wait_until_the_answer_has_ended(scenario):
+    hold("Redis", scenario)
+
+
+def test_whatever_staff_and_users_do_at_once_the_ai_is_silent_between_join_and_leave(bus):
+    hold(bus, "takeovers_and_anything_at_once")
+
+
 # -- that this would find it -------------------------------------------------------------------------------------------
 
 
