@@ -61,7 +61,6 @@ export class AuditView extends LitElement {
               <th>${s("time")}</th>
               <th>${s("staffMember")}</th>
               <th>${s("action")}</th>
-              <th>${s("user")}</th>
               <th><span class="hidden">${s("conversation")}</span></th>
             </tr>
           </thead>
@@ -74,7 +73,8 @@ export class AuditView extends LitElement {
   }
 
   private renderRow(act: Act): TemplateResult {
-    const detail = Object.entries(act.detail).filter(([, value]) => value !== "");
+    const user = act.user_id ? [[s("user"), act.user_id]] : [];
+    const detail = [...user, ...Object.entries(act.detail)].filter(([, value]) => value !== "");
     return html`<tr>
       <td class="when"><time datetime=${act.time} title=${moment(act.time)}>${ago(act.time)}</time></td>
       <td>${act.admin_name || act.admin_id}</td>
@@ -82,7 +82,6 @@ export class AuditView extends LitElement {
         ${actionText(act.action)} ${act.refused ? html`<span class="chip help">${s("refused")}</span>` : nothing}
         ${detail.length > 0 ? html`<div class="detail">${detail.map(([key, value]) => `${key}: ${value}`).join(" · ")}</div>` : nothing}
       </td>
-      <td>${act.user_id}</td>
       <td>
         ${act.session_id
           ? html`<button class="link" @click=${() => this.dispatchEvent(new CustomEvent("open", { detail: act.session_id }))}>${s("show")}</button>`

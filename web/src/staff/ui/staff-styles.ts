@@ -192,6 +192,10 @@ export const staffStyles = css`
     .inside {
       padding: 1rem 1rem 2rem;
     }
+    th,
+    td {
+      padding: 0.55rem 0.6rem;
+    }
     .field select,
     .field input,
     .field textarea {
