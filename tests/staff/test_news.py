@@ -175,3 +175,15 @@ async def test_the_telling_store_tells_what_is_durable_and_nothing_else():
     assert len(told) == 2
     await storage.delete(session.id)
     assert told[2:] == [Deleted("s")]
+
+
+async def test_what_nobody_was_there_for_is_forgotten_however_much_came_at_once(monkeypatch):
+    monkeypatch.setattr(news, "KEPT", 0.05)
+    async with newsroom() as (made, told):
+        for number in range(1000):
+            made.take(stored(f"s{number}", 1, "one"))
+        await until(lambda: not made._due)
+        made.want(True)
+        made.take(stored("s", 1, "two"))
+        await until(lambda: told)
+        assert [frame["session_id"] for frame in told] == ["s"]

@@ -7,6 +7,7 @@ nobody is online, what changed lately is kept: one who comes has read a list tha
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -92,21 +93,20 @@ class News:
             self._forget(fresh.at - KEPT)
 
     def _forget(self, before: float) -> None:
-        for session_id in self._due:
-            if self._due[session_id].at >= before:
-                break
-            del self._due[session_id]
-            return
+        while self._due and self._due[oldest := next(iter(self._due))].at < before:
+            del self._due[oldest]
 
     async def run(self) -> None:
         """Tell until cancelled."""
         while True:
-            first = min((waiting[0][0] for waiting in (self._releases, self._visits) if waiting), default=None)
+            first = min((waiting[0][0] for waiting in (self._releases, self._visits) if waiting), default=math.inf)
             with suppress(TimeoutError):
-                async with asyncio.timeout(None if first is None else max(0.0, first - time.monotonic())):
+                async with asyncio.timeout(min(KEPT, max(0.0, first - time.monotonic()))):
                     await self._wake.wait()
             self._wake.clear()
             self._release(time.monotonic())
+            if not self.wanted:
+                self._forget(time.monotonic() - KEPT)
             while self.wanted and self._due:
                 await self._tell()
                 self._release(time.monotonic())
