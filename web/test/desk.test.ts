@@ -348,6 +348,18 @@ test("no row moves under the reader's hand", async () => {
   expect(asked(socket, "list").length).toBeGreaterThan(before);
 });
 
+test("the list is read again at once when news were lost", async () => {
+  const desk = newDesk();
+  desk.start();
+  const socket = greet();
+  socket.say({ type: "session_list", message_id: asked(socket, "list")[0]!.message_id!, sessions: [], total: 0 } as StaffFrame);
+  await vi.advanceTimersByTimeAsync(5_000);
+  const before = asked(socket, "list").length;
+  socket.say({ type: "notification", metadata: { event: "news_lost" } } as StaffFrame);
+  await vi.advanceTimersByTimeAsync(100);
+  expect(asked(socket, "list")).toHaveLength(before + 1);
+});
+
 test("a deleted conversation leaves the list and says so where it is open", () => {
   const { desk, socket, conversation } = watching();
   socket.say({ type: "session_update", session_id: "s1", metadata: { deleted: "true" } });

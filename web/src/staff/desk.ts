@@ -159,6 +159,7 @@ export class Desk implements ConnectionEvents {
         return this.news(frame);
     }
     if (frame.metadata?.event === "token_expiring") this.parts.needToken(false);
+    if (frame.metadata?.event === "news_lost") this.list.read();
     if (frame.session_id) this.conversations.get(frame.session_id)?.frame(frame);
     else if (frame.type === "error") this.unnamed(frame);
   }

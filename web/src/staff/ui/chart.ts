@@ -182,7 +182,7 @@ export class Chart extends LitElement {
       cursor: { y: false, points: { size: 7 }, drag: { setScale: false, x: false, y: false } },
       scales: { y: { range: (_plot, _low, high) => [0, high > 0 ? high * 1.1 : 1] } },
       axes: [
-        { ...axis, size: 32, values: (_plot, splits, _axis, _space, step) => splits.map((at) => label(at, step)) },
+        { ...axis, size: 32, space: 72, values: (_plot, splits, _axis, _space, step) => splits.map((at) => label(at, step)) },
         { ...axis, size: 58, values: (_plot, splits) => splits.map((value) => this.format(value)) },
       ],
       series: [{ value: (_plot, at) => (at === null ? "–" : moment(at)), label: s("time") }, ...this.curves.map((curve, index) => this.series(curve, index))],
