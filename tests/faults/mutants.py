@@ -68,10 +68,10 @@ def take_a_failed_flush_for_done() -> None:
 def send_twice() -> None:
     put = Outbox.put
 
-    def put_twice(self: Any, frame: Any) -> None:
-        put(self, frame)
+    def put_twice(self: Any, *given: Any) -> None:
+        put(self, *given)
         if random.random() < SOMETIMES:
-            put(self, frame)
+            put(self, *given)
 
     Outbox.put = put_twice
 
