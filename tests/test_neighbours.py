@@ -45,6 +45,13 @@ async def falls_behind(ann):
     return heard
 
 
+async def goes_on(ann):
+    """Still more comes: what the lines themselves hold is not the same everywhere."""
+    for number in range(100):
+        await ann.say("user_message", message_id=f"more{number}", content="/long 15000")
+        await hears(ann, 1)
+
+
 def watched(monkeypatch):
     """The most that ever waited in an outbox."""
     most = [0]
@@ -73,7 +80,9 @@ async def test_of_readers_that_never_read_little_is_kept_and_the_others_hear_eve
             hearing = asyncio.create_task(hears(ben, 2))
             assert await falls_behind(ann) == [WHOLE, WHOLE]
             assert await hearing == [WHOLE, WHOLE]
+            talking = asyncio.create_task(goes_on(ann))
             await gone_but(live, 2)
+            talking.cancel()
     assert 0 < most[0] <= BOUND + 10_000
 
 

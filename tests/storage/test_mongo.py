@@ -19,6 +19,7 @@ from chatbox.storage.encrypted import EncryptedStorage
 from chatbox.storage.mongo import MongoSettings, MongoStorage, cells, database, ledger, queries, sweep
 from chatbox.storage.mongo.client import open_client
 from chatbox.storage.mongo.database import COLLECTIONS, INDEXES
+from chatbox.storage.mongo.states import Crowded, State, States
 from tests.mongo_peer import MongoPeer
 from tests.redis_server import free_port
 from tests.storage.mongo import shared
@@ -301,6 +302,25 @@ async def test_a_damaged_session_keeps_neither_the_store_from_opening_nor_others
         assert found == {"a": 3, "b": 1, "c": 3}
         with pytest.raises(StorageCorrupt):
             await after.get("b")
+
+
+async def test_a_session_in_which_others_keep_writing_does_not_keep_the_store_from_opening(
+    mongo: MongoStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        await mongo.append(entry((await started(mongo, id=name, user_id=name)).id), Change(name="Geography"))
+    await mongo._db.sessions.update_many({}, {"$set": {"last_index": 1, "message_count": 1}})
+    settle = States.settle
+
+    async def crowded(self: States, state: State, own: object = None) -> object:
+        if state.summary.id == "b":
+            raise Crowded("others keep writing")
+        return await settle(self, state)
+
+    monkeypatch.setattr(States, "settle", crowded)
+    async with MongoStorage(mongo._settings) as after:
+        found = {one.id: one.last_index for one in await after.find(SessionQuery(empty=None))}
+        assert found["a"] == found["c"] == 2
 
 
 async def test_an_entry_that_is_too_large_for_a_document_is_refused_and_the_log_goes_on(mongo: MongoStorage) -> None:

@@ -35,6 +35,10 @@ CROWDED = "others keep writing in the same session"
 USAGE_KEPT = timedelta(days=400)
 
 
+class Crowded(StorageBusy):
+    """Others write in the session faster than this process can follow."""
+
+
 class Step(NamedTuple):
     """What an entry makes of a session."""
 
@@ -129,7 +133,7 @@ class States:
                 return Settled(now, others)
             state = now
             await wait_apart(number)
-        raise StorageBusy(CROWDED)
+        raise Crowded(CROWDED)
 
     async def _entries_after(self, session: Session) -> tuple[Logged, ...]:
         place = {"session": session.id, "index": {"$gt": session.last_index}}
@@ -205,7 +209,7 @@ class States:
             if await self._replace(state, state.summary, closed(state.summary)):
                 return True
             await wait_apart(number)
-        raise StorageBusy(CROWDED)
+        raise Crowded(CROWDED)
 
     async def _replace(self, state: State, before: Session, after: Session) -> State | None:
         """Change a session's document, unless it has been changed since; None then. ``before`` is what the last step

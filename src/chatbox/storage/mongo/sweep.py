@@ -13,7 +13,7 @@ from bson import ObjectId
 from chatbox.errors import StorageCorrupt, StorageError
 from chatbox.storage.mongo import removal
 from chatbox.storage.mongo.database import Database
-from chatbox.storage.mongo.states import State, States
+from chatbox.storage.mongo.states import Crowded, State, States
 
 log = structlog.get_logger(component="storage")
 
@@ -98,11 +98,13 @@ class Sweep:
                 await self._settled(session_id)
 
     async def _settled(self, session_id: str) -> State | None:
-        """A session brought up to its log. One that is damaged does not keep the others from it, nor the store from
-        opening."""
+        """A session brought up to its log. One that is damaged, or in which others keep writing and so see to it
+        themselves, does not keep the rest from it, nor the store from opening."""
         try:
             state = await self._states.load(session_id)
             return (await self._states.settle(state)).state if state else None
+        except Crowded:
+            return None
         except StorageCorrupt as error:
             log.error("a session can't be brought up to its log", session=session_id, error=str(error))
             return None
