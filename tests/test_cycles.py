@@ -245,9 +245,10 @@ async def check(live, count):
 
 
 @pytest.fixture(autouse=True)
-def a_store_that_remembers_few_sessions(monkeypatch):
-    """So that what it remembers has come to its bound before anything is counted."""
+def little_is_remembered(monkeypatch):
+    """So that what is remembered has come to its bound before anything is counted."""
     monkeypatch.setattr("chatbox.storage.sqlite.ledger.REMEMBERED", 20)
+    monkeypatch.setattr("chatbox.staff.news.KEPT", 1.0)
 
 
 async def test_sockets_that_break_off_leave_nothing_behind(tmp_path, capsys):
