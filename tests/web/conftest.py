@@ -38,9 +38,9 @@ expect.set_options(timeout=PATIENCE)
 
 
 class Server:
-    """A running server. ``link`` is what it printed."""
+    """A running server. ``link`` is what it printed; ``process`` None: somebody else started it."""
 
-    def __init__(self, base: str, link: str, secret: str, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, base: str, link: str, secret: str, process: asyncio.subprocess.Process | None = None) -> None:
         self.base = base
         self.link = link
         self.process = process

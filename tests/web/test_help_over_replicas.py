@@ -58,7 +58,7 @@ class House:
         self.phones = phones
         self._chromium = chromium
         self._opened = opened
-        self._servers = [Server(f"{replica.http}/", "", SECRET, None) for replica in cluster.replicas]
+        self._servers = [Server(f"{replica.http}/", "", SECRET) for replica in cluster.replicas]
 
     async def user(self, name: str, *, on: int) -> ChatPage:
         context = await self._chromium.new_context(locale="en-GB", viewport={"width": 1000, "height": 700})
