@@ -261,6 +261,7 @@ async def test_who_comes_before_the_server_is_told_and_waits(tmp_path):
             opened.type("hello\r")
             await opened.until("hello")
             await opened.until("hello")
+            await opened.until("you>")
             opened.type("\x04")
             assert await asyncio.wait_for(opened.process.wait(), 20) == 0
 
