@@ -288,6 +288,7 @@ async def test_filters_sorts_and_pages_are_kept_in_the_address(house: House) -> 
         chat = await house.user(name)
         await chat.ask("hello")
     await ask_for_help(chat)
+    await expect(desk.waiting).to_have_count(1)
     await expect(desk.listed).to_have_count(2)
     await desk.page.get_by_role("button", name="Filters").click()
     await desk.page.get_by_label("Help asked for").select_option("yes")
