@@ -37,22 +37,23 @@ LINT = [
     Stage("Web style", [*NODE.npm, "run", "--silent", "lint"], "web"),
     Stage("Web types", [*NODE.npm, "run", "--silent", "typecheck"], "web"),
 ]
+FILES = ["--dist=loadfile", "--no-loadscope-reorder"]
 COVERED = ["--cov", "--cov-report=", "--durations=10", "--durations-min=5"]
 TESTS = [
     Stage("Web unit tests", [*NODE.npm, "test", "--silent"], "web"),
     Stage(
         "Python tests",
-        [*PYTEST, "-n2", "--dist=loadfile", "-m", "not browser and not model", *COVERED, "--readiness", PARALLEL],
+        [*PYTEST, "-n2", *FILES, "-m", "not browser and not model", *COVERED, "--readiness", PARALLEL],
     ),
     Stage(
         "Browser and model tests",
-        [*PYTEST, "-m", "browser or model", *COVERED, "--cov-append", "--readiness", SERIAL],
+        [*PYTEST, "-n2", *FILES, "-m", "browser or model", *COVERED, "--cov-append", "--readiness", SERIAL],
     ),
     Stage("Coverage", [sys.executable, "tools/coverage_marks.py"]),
     Stage("Readiness", [sys.executable, "tools/readiness_table.py", PARALLEL, SERIAL]),
 ]
 READINESS = [
-    Stage("Readiness tests", [*PYTEST, "-q", "-n2", "--dist=loadfile", "-m", "readiness", "--readiness", PARALLEL]),
+    Stage("Readiness tests", [*PYTEST, "-q", "-n2", *FILES, "-m", "readiness", "--readiness", PARALLEL]),
     Stage("Readiness", [sys.executable, "tools/readiness_table.py", PARALLEL]),
 ]
 SUITES = {"all": [*LINT, *TESTS], "lint": LINT, "readiness": READINESS}

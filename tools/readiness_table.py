@@ -27,10 +27,8 @@ LEAST_EXAMPLES = 100
 LEAST_PROPERTIES = 25
 """In all."""
 
-LATER = {18: "staff endpoints do not exist yet"}
-
 HEADINGS = ("N", "Severity", "Issue", "Tests", "Properties", "Examples", "Mutants", "Status")
-STYLES = {"passed": "green", "not yet": "yellow"}
+STYLES = {"passed": "green"}
 
 Test = dict[str, Any]
 
@@ -42,7 +40,7 @@ def main(files: Sequence[Path]) -> int:
         problems.append(f"There are fewer than {LEAST_PROPERTIES} properties in all.")
     write(rows, problems, files[0].parent)
     Console(width=None if sys.stdout.isatty() else 120).print(drawn(rows))
-    for line in (*problems, *(f"Issue {number}: {reason}." for number, reason in LATER.items())):
+    for line in problems:
         print(line)
     return 1 if problems else 0
 
@@ -80,15 +78,13 @@ class Row:
 
     @property
     def status(self) -> str:
-        return "not yet" if self._later else "failed" if self.problem else "passed"
+        return "failed" if self.problem else "passed"
 
     @cached_property
     def problem(self) -> str:
         """Why the issue is not shown to be settled; empty when it is."""
         outcomes = {name: test["outcome"] for name, test in self.tests.items() if test["outcome"] != "passed"}
         short = [function(name) for name, test in self._properties.items() if min(test["examples"]) < LEAST_EXAMPLES]
-        if self._later:
-            return ""
         if not self.tests:
             return "no tests"
         if outcomes:
@@ -98,10 +94,6 @@ class Row:
         if self.properties < self.issue.properties:
             return f"{self.properties} properties, and it takes {self.issue.properties}"
         return "" if self._mutants else "no mutant shows that its tests would fail"
-
-    @property
-    def _later(self) -> bool:
-        return self.issue.number in LATER and not self.tests
 
     @property
     def cells(self) -> tuple[object, ...]:

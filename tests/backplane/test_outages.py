@@ -19,6 +19,8 @@ from tests.proxy import Proxy
 from tests.redis_server import DeafProxy
 from tests.storage.values import entry
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 TURN = Turn("a", 2, 1)
 

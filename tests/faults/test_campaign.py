@@ -8,6 +8,8 @@ from tests.faults.campaign import STEPS, carried_out
 from tests.faults.mutants import MUTANTS
 from tests.faults.steps import SHORT
 
+pytestmark = pytest.mark.slow
+
 SHOWN = ("send_twice", "store_a_resend_again", "store_answers_tidied", "answer_twice")
 """Mutants that take few seconds; the whole campaign has all."""
 

@@ -25,6 +25,8 @@ from tests.mutants import found
 from tests.storage.values import entry, session, turn
 from tests.world import Around, Ear, Scripted, world
 
+pytestmark = pytest.mark.slow
+
 RUNS = 60
 
 

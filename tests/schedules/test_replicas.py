@@ -12,6 +12,8 @@ from tests.schedules.exploring import found, replayed, runs
 from tests.schedules.mutants import MUTANTS
 from tests.schedules.scenarios import SCENARIOS, SKIES
 
+pytestmark = pytest.mark.slow
+
 SCHEDULES = {"memory": 15, "Redis": 4}
 SEARCH = 200
 

@@ -23,6 +23,8 @@ from chatbox.storage.memory import MemoryStorage
 from tests.storage.conftest import STORES, one_after_the_other
 from tests.storage.values import NOON, changes, entries, entry, session, sessions, texts
 
+pytestmark = pytest.mark.slow
+
 T = TypeVar("T")
 
 one_store = settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])

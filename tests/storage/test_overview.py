@@ -23,6 +23,8 @@ from chatbox.storage.sqlite import SqliteStorage
 from tests.storage.conftest import one_after_the_other
 from tests.storage.values import NOON, answer, entry, session, turn
 
+pytestmark = pytest.mark.slow
+
 DAY = 24 * HOUR
 MIDNIGHT = NOON - NOON % DAY
 

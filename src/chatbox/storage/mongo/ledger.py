@@ -80,7 +80,8 @@ class Ledger:
     async def keep(self, partial: Partial) -> None:
         if await self._keeping.replaced(partial):
             return
-        await self._admit(partial)
+        if not self._seems_to_run(partial):
+            await self._admit(partial)
         place = {"_id": partial.session_id, "fence": {"$lte": partial.fence}}
         values = {"answer_id": partial.answer_id, "fence": partial.fence, "content": partial.content}
         if not await self._db.inserted(lambda: self._db.partials.update_one(place, {"$set": values}, upsert=True)):
@@ -181,6 +182,11 @@ class Ledger:
         if session_id not in self._known and len(self._known) >= REMEMBERED:
             self._known.pop(next(iter(self._known)))
         self._known[session_id] = state
+
+    def _seems_to_run(self, partial: Partial) -> bool:
+        """Whether this process knows of no later turn. There may be one: the look after the writing tells."""
+        state = self._known.get(partial.session_id)
+        return state is not None and runs(state.session, partial)
 
     async def _admit(self, partial: Partial) -> None:
         admit_partial((await self._existing(partial.session_id)).session, partial)
