@@ -9,10 +9,10 @@ settings.load_profile("chatbox")
 
 
 def pytest_collection_modifyitems(items):
-    """Slow tests run without coverage, which would double their time. Their files come first: a long one that is begun
-    last keeps one process busy and leaves the others idle."""
-    slow = [item for item in items if item.get_closest_marker("slow")]
-    for item in slow:
-        item.add_marker(pytest.mark.no_cover)
-    files = {item.path for item in slow}
-    items.sort(key=lambda item: item.path not in files)
+    """Slow tests and those with a browser run without coverage, which would double their time. Files with slow ones
+    come first: a long one that is begun last keeps one process busy and leaves the others idle."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+    for item in items:
+        if item.get_closest_marker("slow") or item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.no_cover)
