@@ -269,6 +269,8 @@ async def stored(settings: MongoSettings) -> list[str]:
 
 async def test_processes_that_write_in_one_session_share_one_order(peer: MongoPeer) -> None:
     settings = shared.settings(peer.url)
+    async with EncryptedStorage(MongoStorage(settings), ring("new")) as storage:
+        await storage.create(session(id=SESSION))
     async with program("flood", settings) as one, program("flood", settings) as other:
         said_by = await asyncio.gather(until(one, "acked", 30), until(other, "acked", 30))
         for running in (one, other):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
@@ -17,7 +18,7 @@ from chatbox.storage.mongo import documents, queries, removal
 from chatbox.storage.mongo.database import Database
 from chatbox.storage.mongo.documents import Logged
 from chatbox.storage.mongo.keeping import Keeping
-from chatbox.storage.mongo.states import CROWDED, ROUNDS, State, States, runs, wait_apart
+from chatbox.storage.mongo.states import CROWDED, ROUNDS, Crowded, State, States, runs, wait_apart
 from chatbox.storage.mongo.tallies import Tallies
 
 log = structlog.get_logger(component="storage")
@@ -64,8 +65,9 @@ class Ledger:
         if state is None:
             return None
         if state.pending and not self._lock(session_id).locked():
-            async with self._lock(session_id):
-                state = (await self._states.settle(state)).state
+            with suppress(Crowded):  # who keeps writing there does it
+                async with self._lock(session_id):
+                    state = (await self._states.settle(state)).state
         return state and state.session
 
     async def append(self, entry: Entry, change: Change, fence: int | None) -> Appended:
