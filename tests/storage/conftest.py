@@ -54,15 +54,6 @@ def mongo_ends() -> Iterator[None]:
     shared.close()
 
 
-@pytest.fixture(scope="session", autouse=True)
-def mongo_is_looked_for_again_soon() -> Iterator[None]:
-    """The driver would wait for half a second after each failure."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pymongo.common.MIN_HEARTBEAT_INTERVAL", 0.05)
-        patch.setattr("pymongo.network_layer._POLL_TIMEOUT", 0.05)
-        yield
-
-
 @pytest.fixture
 async def mongo() -> AsyncIterator[MongoStorage]:
     async with MongoStorage(shared.settings()) as opened:

@@ -4,7 +4,7 @@ nothing is stored twice, and what was left half done is finished by whoever come
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -42,7 +42,15 @@ FOR_EVER = {"not primary": NOT_PRIMARY, "cut": CUT}
 
 
 def quick(settings: MongoSettings) -> MongoSettings:
-    return settings._replace(retry_delay=0.01)
+    mark = "&" if "?" in settings.url else "?"
+    return settings._replace(retry_delay=0.01, url=f"{settings.url}{mark}heartbeatFrequencyMS=50")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def the_driver_may_look_often() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pymongo.common.MIN_HEARTBEAT_INTERVAL", 0.05)
+        yield
 
 
 @pytest.fixture
