@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Browser, expect
 
 from .conftest import ChatPage, Person, Server
+from .test_look import PHONE
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -21,6 +22,30 @@ async def test_the_printed_link_leads_to_a_conversation(server: Server, context)
     chat = ChatPage(page)
     await expect(page.get_by_role("heading", name="What would you like to know?")).to_be_visible()
     await expect(await chat.ask("hello there")).to_contain_text("hello there")
+
+
+async def test_what_is_typed_as_soon_as_the_page_opens_is_written_and_survives_a_reload(chat: ChatPage) -> None:
+    await expect(chat.field).to_be_focused()
+    await chat.page.keyboard.type("hello there")
+    await expect(chat.field).to_have_value("hello there")
+    await chat.page.reload()
+    await expect(chat.field).to_have_value("hello there")
+    await expect(chat.field).to_be_focused()
+    await chat.page.keyboard.press("Enter")
+    await expect(chat.said).to_have_count(1)
+    await chat.page.reload()
+    await expect(chat.said).to_have_count(1)
+    await expect(chat.field).to_have_value("")
+
+
+async def test_a_phone_is_not_covered_by_its_keyboard_before_somebody_writes(server: Server, chromium: Browser) -> None:
+    context = await chromium.new_context(viewport=PHONE, has_touch=True, is_mobile=True, locale="en-GB")
+    chat = await Person(server, context, "phone-reader").open()
+    await expect(chat.field).not_to_be_focused()
+    await chat.page.get_by_role("button", name="Show conversations").click()
+    await chat.page.locator("nav").get_by_role("button", name="New chat").click()
+    await expect(chat.page.get_by_role("button", name="Show conversations")).to_be_focused()
+    await context.close()
 
 
 async def test_an_answer_appears_word_by_word(chat: ChatPage) -> None:

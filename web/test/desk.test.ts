@@ -210,6 +210,26 @@ test("notes are told apart from words to the user, one's own and a colleague's, 
   expect(conversation.log.messages.map(({ kind, sender }) => [kind, sender])).toEqual([["note", "admin"], ["note", "admin"], ["note", "admin"]]);
 });
 
+test("a note that was not acknowledged survives a reload, and stays a note", () => {
+  watching().conversation.note("for us");
+  const { socket, conversation } = watching();
+  expect(conversation.log.messages.at(-1)).toMatchObject({ kind: "note", content: "for us", sender: "admin", state: "sending" });
+  expect(asked(socket, "note")).toMatchObject([{ session_id: "s1", content: "for us" }]);
+  expect(asked(socket, "user_message")).toEqual([]);
+});
+
+test("what is being written survives a reload, reply and note apart, until the conversation is deleted", () => {
+  const { unfinished } = watching().conversation;
+  unfinished.reply.text = "Dear Ann";
+  unfinished.note.text = "she is angry";
+  const { desk, socket, conversation } = watching();
+  desk.open(["s1", "s2"]);
+  const texts = (id: string): string[] => Object.values(desk.conversations.get(id)!.unfinished).map(({ text }) => text);
+  expect([texts("s1"), texts("s2")]).toEqual([["Dear Ann", "she is angry"], ["", ""]]);
+  socket.say({ type: "session_update", session_id: "s1", metadata: { deleted: "true" } });
+  expect([conversation.deleted, texts("s1")]).toEqual([true, ["", ""]]);
+});
+
 test("the model's texts come piece by piece, and are sent by nobody but the reader", () => {
   const { socket, conversation } = watching();
   const { assistance } = conversation;

@@ -8,6 +8,7 @@ import { Outbox, type Unsent } from "./outbox";
 import type { ChatParts } from "./parts";
 import { Reader, type Reading } from "./reader";
 import { Typing, type Typist } from "./typing";
+import { Unfinished } from "./unfinished";
 
 /** After so many gaps without progress between them, the whole conversation is read again. */
 const GAPS = 3;
@@ -20,6 +21,8 @@ export class Chat implements ConnectionEvents {
   models: Model[] = [];
   /** the last refusal that no message shows */
   problem: string | null = null;
+  /** what is being written */
+  readonly unfinished: Unfinished;
 
   private wanted: string | null = null;
   private readonly client = newId();
@@ -33,6 +36,7 @@ export class Chat implements ConnectionEvents {
   private readonly timers = new Set<ReturnType<typeof setTimeout>>();
 
   constructor(private readonly parts: ChatParts) {
+    this.unfinished = new Unfinished(parts.store, `chatbox.unfinished.${parts.userId}`);
     this.outbox = new Outbox(parts.store, `chatbox.unsent.${parts.userId}`);
     this.typing = new Typing(() => this.touch());
     this.reader = new Reader(parts.api, parts.around.random, () => this.touch());

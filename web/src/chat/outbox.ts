@@ -9,6 +9,9 @@ export interface Unsent {
   at: string;
 }
 
+/** Frames that somebody has written: what they say. */
+const WORDS = new Set(["user_message", "note"]);
+
 /** Frames of one user that wait for their ack, in the order in which they were made. Messages survive a reload of the
  *  tab; commands (stop, regenerate, …) are of no use after one and don't. */
 export class Outbox {
@@ -50,7 +53,7 @@ export class Outbox {
   }
 
   private keep(): void {
-    const messages = [...this.waiting.values()].filter((unsent) => unsent.frame.type === "user_message");
+    const messages = [...this.waiting.values()].filter(({ frame }) => WORDS.has(frame.type));
     if (messages.length > 0) this.store.setItem(this.key, JSON.stringify(messages));
     else this.store.removeItem(this.key);
   }

@@ -4,6 +4,8 @@ import { unsent, type Message } from "../chat/message";
 import type { Outbox, Unsent } from "../chat/outbox";
 import type { Reading } from "../chat/reader";
 import { Typing } from "../chat/typing";
+import { Unfinished } from "../chat/unfinished";
+import type { Store } from "../storage";
 import { newId, type FrameError } from "../wire/frames";
 import { Assistance } from "./assistance";
 import type { Colleague, StaffFrame, StaffSession } from "./frames";
@@ -15,10 +17,13 @@ const PATIENCE = 10_000;
 const LATER = 3_000;
 /** A conversation of fewer messages is read sooner than its summary. */
 const WORTH_A_SUMMARY = 4;
+/** What staff write, by its frame. */
+const KINDS: Record<string, Message["kind"]> = { user_message: "text", note: "note" };
 
 /** What a watched conversation needs, and whom it tells. */
 export interface ConversationParts {
   me: Colleague;
+  store: Store;
   outbox: Outbox;
   /** false where there is no line */
   send(frame: StaffFrame): boolean;
@@ -40,6 +45,8 @@ export class Conversation {
   /** who types, besides this reader */
   typist = "";
   readonly assistance: Assistance;
+  /** what is being written */
+  readonly unfinished: Record<"reply" | "note", Unfinished>;
   private readonly typing: Typing;
   private gaps = 0;
   private loadingEarlier = false;
@@ -54,6 +61,8 @@ export class Conversation {
   ) {
     this.typing = new Typing(() => parts.changed());
     this.assistance = new Assistance(id, parts.send, parts.changed);
+    const unfinished = (what: string): Unfinished => new Unfinished(parts.store, `chatbox.staff.${what}.${parts.me.id}.${id}`);
+    this.unfinished = { reply: unfinished("reply"), note: unfinished("note") };
   }
 
   get held(): boolean {
@@ -107,11 +116,11 @@ export class Conversation {
 
   say(content: string): void {
     this.typing.rest();
-    this.write({ type: "user_message", content }, {});
+    this.write({ type: "user_message", content });
   }
 
   note(content: string): void {
-    this.write({ type: "note", content }, { kind: "note" });
+    this.write({ type: "note", content });
   }
 
   takeOver(): void {
@@ -168,6 +177,7 @@ export class Conversation {
 
   gone(): void {
     this.deleted = true;
+    this.unfinished.reply.text = this.unfinished.note.text = "";
     this.lost();
   }
 
@@ -274,11 +284,11 @@ export class Conversation {
     this.timers.add(timer);
   }
 
-  private write(frame: StaffFrame, as: Partial<Message>): void {
+  private write(frame: StaffFrame): void {
     const waiting = this.enqueue(frame);
     this.parts.outbox.add(waiting);
     this.parts.send(waiting.frame);
-    this.show(waiting, as);
+    this.show(waiting);
     this.parts.changed();
   }
 
@@ -298,10 +308,9 @@ export class Conversation {
     return { frame: { ...frame, session_id: this.id, message_id: newId() }, sessionId: this.id, at: new Date().toISOString() };
   }
 
-  private show({ frame, at }: Unsent, as: Partial<Message> = {}): void {
-    if (frame.type !== "user_message" && frame.type !== "note") return;
-    const mine = { sender: "admin" as const, metadata: this.mine };
-    this.log.addUnsent({ ...unsent(frame.message_id, frame.content ?? "", at), ...mine, ...as });
+  private show({ frame, at }: Unsent): void {
+    const kind = KINDS[frame.type];
+    if (kind) this.log.addUnsent(unsent(frame.message_id, frame.content ?? "", at, { sender: "admin", kind, metadata: this.mine }));
   }
 
   private get mine(): Record<string, string> {

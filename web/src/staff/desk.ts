@@ -199,6 +199,7 @@ export class Desk implements ConnectionEvents {
   private begin(id: string): void {
     const conversation = new Conversation(id, {
       me: this.me,
+      store: this.parts.store,
       outbox: this.outbox,
       send: (frame) => this.send(frame),
       ask: (frame) => this.requests.ask(frame),

@@ -209,12 +209,16 @@ export class App extends LitElement {
   }
 
   private newChat(): void {
+    this.leaveChat();
+    void this.updateComplete.then(() => this.chatView?.goOn());
+  }
+
+  private leaveChat(): void {
     const { chat } = this.page;
     this.drawer = false;
     if (!chat) return;
     const unused = chat.sessionId !== null && chat.log.messages.length === 0 && chat.reading === "read";
     if (!unused || chat.link.is === "stopped") chat.open("new");
-    void this.updateComplete.then(() => this.chatView?.focus());
   }
 
   private open(id: string): void {
@@ -240,7 +244,9 @@ export class App extends LitElement {
 
   private removed(id: string): void {
     this.page.sessions?.refresh();
-    if (id === this.page.chat?.sessionId) this.newChat();
+    if (id !== this.page.chat?.sessionId) return;
+    this.leaveChat();
+    void this.updateComplete.then(() => this.chatView?.offerFocus());
   }
 
   private readRoute(): Route {

@@ -28,3 +28,15 @@ export function soon(run: () => void): void {
   if (document.hidden) setTimeout(run, 50);
   else requestAnimationFrame(run);
 }
+
+/** Whether a field that is focused brings a keyboard up on the screen, over what is read. */
+export function keyboardComesUp(page: Window): boolean {
+  return page.matchMedia("(pointer: coarse)").matches;
+}
+
+/** Whether the keyboard may be given to a field that nobody chose. A frame leaves it to the page around it. */
+export function keyboardIsFree(page: Window): boolean {
+  const { activeElement, body } = page.document;
+  const ours = page.parent === page || page.document.hasFocus();
+  return ours && !keyboardComesUp(page) && (activeElement === null || activeElement === body);
+}

@@ -15,6 +15,7 @@ import type { HelpLine } from "./help-line";
 import "./link-line";
 import "./messages";
 import type { MessagesView } from "./messages";
+import { keyboardComesUp, keyboardIsFree } from "./browser";
 import { base } from "./styles";
 import "./welcome";
 
@@ -75,6 +76,22 @@ export class ChatView extends LitElement {
     this.header.focus();
   }
 
+  /** Go on with the conversation: write, where no keyboard comes up over it. */
+  goOn(): void {
+    if (keyboardComesUp(window)) this.focusHeader();
+    else this.focus();
+  }
+
+  /** What is typed at once goes to the conversation, unless the reader has gone elsewhere. */
+  async offerFocus(): Promise<void> {
+    await this.composer?.updateComplete;
+    if (keyboardIsFree(window)) this.focus();
+  }
+
+  protected override firstUpdated(): void {
+    void this.offerFocus();
+  }
+
   /** What somebody was about to use is gone when staff have come: they are written to instead. */
   protected override willUpdate(): void {
     const inHelp = this.shadowRoot?.activeElement?.localName === "chatbox-help-line";
@@ -105,6 +122,7 @@ export class ChatView extends LitElement {
         <chatbox-composer
           ?answering=${chat.answering}
           ?disabled=${chat.link.is === "stopped"}
+          .unfinished=${chat.unfinished}
           .partner=${staffName === null ? "" : staffName || t("staff")}
           @say=${(event: CustomEvent<string>) => this.say(event.detail)}
           @stop=${() => chat.stop()}
@@ -116,7 +134,7 @@ export class ChatView extends LitElement {
   private renderMiddle(): TemplateResult | typeof nothing {
     const { chat } = this;
     const empty = chat.log.messages.length === 0 && chat.log.expected === null;
-    if (empty && chat.reading === "read") return html`<chatbox-welcome @say=${(event: CustomEvent<string>) => this.say(event.detail)}></chatbox-welcome>`;
+    if (empty && chat.reading === "read") return html`<chatbox-welcome @say=${this.begin}></chatbox-welcome>`;
     return html`<chatbox-messages
       .chat=${chat}
       .revision=${this.revision}
@@ -157,6 +175,11 @@ export class ChatView extends LitElement {
     this.header.requestUpdate();
     await this.updateComplete;
     await Promise.all([this.helpLine.updateComplete, this.header.updateComplete]);
+  }
+
+  private begin({ detail }: CustomEvent<string>): void {
+    this.chat.say(detail);
+    this.goOn();
   }
 
   private say(text: string): void {

@@ -1,5 +1,7 @@
 import { css, html, LitElement, nothing, type PropertyValues, type TemplateResult } from "lit";
 import { customElement, property, query, state } from "lit/decorators.js";
+import { live } from "lit/directives/live.js";
+import type { Unfinished } from "../chat/unfinished";
 import { Localized, t } from "../i18n/locale";
 import { icon } from "./icons";
 import { base } from "./styles";
@@ -107,12 +109,25 @@ export class Composer extends LitElement {
   /** what the field is called, and what it says while it is empty, where that is not a message to the partner */
   @property() label = "";
   @property() placeholder = "";
+  /** keeps what is being written */
+  @property({ attribute: false }) unfinished!: Unfinished;
   @state() private text = "";
   @query("textarea") private readonly area!: HTMLTextAreaElement;
+  private readonly sizes = new ResizeObserver(() => requestAnimationFrame(() => this.fit()));
 
   constructor() {
     super();
     new Localized(this);
+  }
+
+  override connectedCallback(): void {
+    super.connectedCallback();
+    this.sizes.observe(this);
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback();
+    this.sizes.disconnect();
   }
 
   override focus(): void {
@@ -127,6 +142,10 @@ export class Composer extends LitElement {
     this.focus();
   }
 
+  protected override willUpdate(changed: PropertyValues<this>): void {
+    if (changed.has("unfinished")) this.text = this.unfinished.text;
+  }
+
   protected override render(): TemplateResult {
     const length = this.length;
     const sendable = length > 0 && length <= LIMIT && !this.disabled;
@@ -137,7 +156,7 @@ export class Composer extends LitElement {
           enterkeyhint="send"
           aria-label=${this.label || t("inputLabel")}
           placeholder=${this.placeholder || (this.partner ? t("placeholderStaff", { name: this.partner }) : t("placeholder"))}
-          .value=${this.text}
+          .value=${live(this.text)}
           ?disabled=${this.disabled}
           @input=${this.onInput}
           @keydown=${this.onKey}
@@ -158,9 +177,15 @@ export class Composer extends LitElement {
   }
 
   protected override updated(changed: PropertyValues): void {
-    if (!changed.has("text")) return;
-    this.area.style.height = "";
-    if (this.text !== "") this.area.style.height = `${Math.min(this.area.scrollHeight, TALLEST)}px`;
+    if (changed.has("text")) this.fit();
+  }
+
+  /** As high as its text, which takes more lines where it is narrower. */
+  private fit(): void {
+    const { style } = this.area;
+    style.height = "";
+    const { scrollHeight } = this.area;
+    if (this.text !== "" && scrollHeight > 0) style.height = `${Math.min(scrollHeight, TALLEST)}px`;
   }
 
   private get length(): number {
@@ -175,7 +200,7 @@ export class Composer extends LitElement {
   }
 
   private onInput(): void {
-    this.text = this.area.value;
+    this.text = this.unfinished.text = this.area.value;
     if (this.text.trim()) this.tell("typed");
   }
 
@@ -190,7 +215,7 @@ export class Composer extends LitElement {
     event?.preventDefault();
     const text = this.text.trim();
     if (text === "" || this.length > LIMIT || this.disabled) return;
-    this.text = "";
+    this.text = this.unfinished.text = "";
     this.area.value = "";
     this.tell("say", text);
   }

@@ -127,6 +127,13 @@ export class ReplyBox extends LitElement {
     void this.updateComplete.then(() => this.picker?.show());
   }
 
+  /** A note that was being written is shown at once, unless a reply was as well. */
+  protected override willUpdate(): void {
+    const { held, unfinished } = this.conversation;
+    const noted = unfinished.note.text !== "" && !(held && unfinished.reply.text !== "");
+    if (!this.hasUpdated && noted) this.mode = "note";
+  }
+
   protected override render(): TemplateResult {
     const { conversation, mode } = this;
     const replying = mode === "reply";
@@ -140,6 +147,7 @@ export class ReplyBox extends LitElement {
       <chatbox-composer
         class="reply-field"
         ?hidden=${!replying || !conversation.held}
+        .unfinished=${conversation.unfinished.reply}
         .label=${s("replyLabel")}
         .placeholder=${s("replyPlaceholder", { name: this.userName })}
         @say=${(event: CustomEvent<string>) => this.send("reply", event.detail)}
@@ -149,6 +157,7 @@ export class ReplyBox extends LitElement {
         class="note-field"
         ?hidden=${replying}
         ?disabled=${conversation.deleted}
+        .unfinished=${conversation.unfinished.note}
         .label=${s("noteFieldLabel")}
         .placeholder=${s("notePlaceholder")}
         @say=${(event: CustomEvent<string>) => this.send("note", event.detail)}
