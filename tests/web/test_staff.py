@@ -344,7 +344,29 @@ async def test_a_prepared_reply_is_written_shared_and_used(house: House) -> None
     await expect(cem.reply).to_have_value("Hello Ann, how can I help?")
     await expect(cem.reply).to_be_focused()
     await bea.page.get_by_role("button", name="Remove “Greeting”").click()
+    await bea.page.get_by_role("button", name="Cancel").click()
+    await expect(bea.page.get_by_role("heading", name="Greeting", exact=True)).to_be_visible()
+    await bea.page.get_by_role("button", name="Remove “Greeting”").click()
+    await bea.page.get_by_role("dialog").get_by_role("button", name="Remove").click()
     await expect(bea.page.get_by_role("heading", name="Greeting")).to_have_count(0)
+
+
+async def test_what_staff_are_writing_survives_a_reload_and_is_forgotten_when_it_is_sent(house: House) -> None:
+    ann = await house.user("Ann")
+    await ann.ask("hello")
+    desk = await house.staff("Bea")
+    await desk.show("Ann")
+    await desk.take()
+    await desk.reply.fill("Dear Ann,\nthe invoice\nis mended.")
+    height = await desk.reply.evaluate("element => getComputedStyle(element).height")
+    await desk.page.reload()
+    await expect(desk.reply).to_have_value("Dear Ann,\nthe invoice\nis mended.")
+    await expect(desk.reply).to_have_css("height", height)
+    await desk.reply.press("Enter")
+    await expect(ann.page.get_by_role("article", name="Bea")).to_contain_text("the invoice")
+    await desk.page.reload()
+    await expect(desk.reply).to_be_visible()
+    await expect(desk.reply).to_have_value("")
 
 
 async def test_the_model_suggests_a_reply_which_staff_edit_and_send_themselves(house: House) -> None:

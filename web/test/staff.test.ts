@@ -3,7 +3,7 @@ import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { locale } from "../src/i18n/locale";
 import { Bell } from "../src/staff/bell";
 import { Canned, type Reply } from "../src/staff/canned";
-import type { StaffApi } from "../src/staff/api";
+import type { Page, StaffApi } from "../src/staff/api";
 import type { StaffSession } from "../src/staff/frames";
 import { de } from "../src/staff/i18n/de";
 import { en, type StaffKey } from "../src/staff/i18n/en";
@@ -13,6 +13,7 @@ import { Live } from "../src/staff/live";
 import { Pace } from "../src/staff/pace";
 import { readPlace, START, writePlace } from "../src/staff/place";
 import { Queue } from "../src/staff/queue";
+import { Records } from "../src/staff/records";
 import { bounds, stepOf } from "../src/staff/report";
 import { Refused } from "../src/staff/requests";
 import { MemoryStore } from "../src/storage";
@@ -211,4 +212,33 @@ test("the bell rings only after a gesture, once for those who come together, and
   bell.ring();
   expect(audio.tones).toBe(2);
   expect(new Bell(window, store, () => undefined).muted).toBe(true);
+});
+
+test("records are read page by page; a page that fails says so, is read when there is room, and hides nothing", async () => {
+  const answers: (Page<number> | Error)[] = [
+    { items: [5, 4], next: "3" },
+    new Refused("TOO_MANY_REQUESTS", 2_000),
+    { items: [3, 2], next: "1" },
+    new Refused("UNREACHABLE"),
+    { items: [6, 5], next: null },
+  ];
+  const asked: (string | null)[] = [];
+  const records = new Records<number>(
+    (cursor) => {
+      asked.push(cursor);
+      const answer = answers.shift()!;
+      return answer instanceof Error ? Promise.reject(answer) : Promise.resolve(answer);
+    },
+    () => undefined,
+  );
+  await records.show();
+  await records.readMore();
+  expect(records).toMatchObject({ items: [5, 4], missed: "TOO_MANY_REQUESTS", problem: null, hasMore: true });
+  await vi.advanceTimersByTimeAsync(2_000);
+  expect(records).toMatchObject({ items: [5, 4, 3, 2], missed: null });
+  await records.readMore();
+  expect(records).toMatchObject({ items: [5, 4, 3, 2], missed: "UNREACHABLE" });
+  await records.show();
+  expect(records).toMatchObject({ items: [6, 5], missed: null, hasMore: false });
+  expect(asked).toEqual([null, "3", "3", "1", null]);
 });

@@ -1,4 +1,4 @@
-import { Refused } from "./requests";
+import { codeOf, Refused } from "./requests";
 
 export type LiveState = "reading" | "read" | "failed";
 
@@ -66,7 +66,7 @@ export class Live<Wish, Answer> {
 
   /** What was read stays; when the server says how long to wait, it is asked again then. */
   private fail(problem: Error): void {
-    this.problem = problem instanceof Refused ? problem.code : "SERVICE_ERROR";
+    this.problem = codeOf(problem);
     if (this.value === null || this.state === "reading") this.state = "failed";
     if (problem instanceof Refused && problem.retryAfter !== undefined) this.readIn(problem.retryAfter);
   }

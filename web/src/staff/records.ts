@@ -1,10 +1,13 @@
 import type { Page } from "./api";
 import { Live, type LiveState } from "./live";
+import { codeOf, Refused } from "./requests";
 
 /** A list that is read by HTTP, page by page, when it is looked at. */
 export class Records<T> {
   private more: T[] = [];
   private next: string | null = null;
+  /** why it could not be read on: a code */
+  missed: string | null = null;
   private readonly first: Live<null, Page<T>>;
 
   constructor(
@@ -38,17 +41,29 @@ export class Records<T> {
   async readMore(): Promise<void> {
     const from = this.next;
     if (from === null) return;
-    const page = await this.read(from).catch(() => null);
-    if (page && this.next === from) {
-      this.more = [...this.more, ...page.items];
-      this.next = page.next;
-    }
+    const page = await this.read(from).catch((problem: unknown) => problem as Error);
+    if (this.next !== from) return;
+    this.missed = page instanceof Error ? codeOf(page) : null;
+    if (page instanceof Error) this.readOnIn(page, from);
+    else this.append(page);
     this.changed();
+  }
+
+  /** When the server says how long to wait, it is asked again then. */
+  private readOnIn(problem: Error, from: string): void {
+    if (!(problem instanceof Refused) || problem.retryAfter === undefined) return;
+    setTimeout(() => this.next === from && void this.readMore(), problem.retryAfter);
+  }
+
+  private append({ items, next }: Page<T>): void {
+    this.more = [...this.more, ...items];
+    this.next = next;
   }
 
   private async begin(): Promise<Page<T>> {
     const page = await this.read(null);
     this.more = [];
+    this.missed = null;
     this.next = page.next;
     return page;
   }

@@ -14,6 +14,11 @@ export class Refused extends Error {
   }
 }
 
+/** Why something was not answered. */
+export function codeOf(problem: Error): string {
+  return problem instanceof Refused ? problem.code : "SERVICE_ERROR";
+}
+
 interface Pending {
   resolve(answer: StaffFrame): void;
   reject(problem: Refused): void;

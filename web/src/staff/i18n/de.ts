@@ -246,6 +246,9 @@ export const de: Record<StaffKey, string> = {
   replyText: "Text",
   editNamed: "„{name}“ bearbeiten",
   removeNamed: "„{name}“ entfernen",
+  removeTitle: "„{name}“ entfernen?",
+  removeText: "Dann hat niemand im Team diese Antwort mehr.",
+  remove: "Entfernen",
   save: "Speichern",
   cancel: "Abbrechen",
 

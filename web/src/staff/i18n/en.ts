@@ -245,6 +245,9 @@ export const en = {
   replyText: "Text",
   editNamed: "Edit “{name}”",
   removeNamed: "Remove “{name}”",
+  removeTitle: "Remove “{name}”?",
+  removeText: "No member of staff has this reply any more.",
+  remove: "Remove",
   save: "Save",
   cancel: "Cancel",
 

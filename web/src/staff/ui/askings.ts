@@ -26,6 +26,11 @@ export function closingHeld(close: () => void, handBack: () => void): Asking {
   };
 }
 
+/** A prepared reply is about to be removed. */
+export function removing(name: string, remove: () => void): Asking {
+  return { heading: s("removeTitle", { name }), text: s("removeText"), choices: [{ label: s("remove"), kind: "danger", act: remove }] };
+}
+
 /** A user is about to be kept out. */
 export function blocking(name: string, block: (reason: string) => void): Asking {
   return {

@@ -171,7 +171,11 @@ export class Dashboard extends LitElement {
       case "alerts":
         return html`<chatbox-alerts .records=${page.alerts} .retry=${(id: string) => page.api.retryAlert(id)} .revision=${revision} @open=${open}></chatbox-alerts>`;
       case "replies":
-        return html`<chatbox-replies .canned=${page.canned} .revision=${revision}></chatbox-replies>`;
+        return html`<chatbox-replies
+          .canned=${page.canned}
+          .revision=${revision}
+          @ask=${(event: CustomEvent<Asking>) => (this.asking = event.detail)}
+        ></chatbox-replies>`;
     }
   }
 

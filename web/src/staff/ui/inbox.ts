@@ -14,7 +14,7 @@ import "./list-row";
 import type { ListRow } from "./list-row";
 import { staffStyles } from "./staff-styles";
 import { Ticking } from "./ticking";
-import { nothingHere, trouble } from "./trouble";
+import { nothingHere, trouble, troubleText } from "./trouble";
 
 /** Who waits for help, and all sessions. Tells `open` with the id of a session, and `query`. */
 @customElement("chatbox-inbox")
@@ -166,7 +166,7 @@ export class Inbox extends LitElement {
     if (now === "failed") return trouble(problem, () => this.desk.list.read());
     if (now === "reading" && sessions.length === 0) return html`<p class="message">${s("reading")}</p>`;
     if (sessions.length === 0) return nothingHere("chats", filterCount(asked) > 0 || asked.offset > 0 ? s("sessionsNoneFound") : s("sessionsNone"));
-    return html`${problem && problem !== "UNREACHABLE" ? html`<p class="stale" role="status">${s(problem === "TOO_MANY_REQUESTS" ? "rateLimited" : "notRead")}</p>` : nothing}
+    return html`${problem && problem !== "UNREACHABLE" ? html`<p class="stale" role="status">${troubleText(problem)}</p>` : nothing}
     ${this.renderRows(sessions, false, tabStop)}`;
   }
 

@@ -5,13 +5,14 @@ import { icon } from "../../ui/icons";
 import { base } from "../../ui/styles";
 import { NAME, type Canned, type Reply } from "../canned";
 import { s } from "../i18n/texts";
+import { removing } from "./askings";
 import { staffStyles } from "./staff-styles";
 import { nothingHere, trouble } from "./trouble";
 
 const LONGEST_TITLE = 100;
 const LONGEST_TEXT = 10_000;
 
-/** The prepared replies: read, written, removed. */
+/** The prepared replies: read, written, removed. Tells `ask` with what is asked before. */
 @customElement("chatbox-replies")
 export class RepliesView extends LitElement {
   static override styles = [
@@ -114,7 +115,7 @@ export class RepliesView extends LitElement {
         <p class="text" dir="auto">${reply.text}</p>
       </div>
       ${button("edit", s("editNamed", { name: reply.title }), () => this.edit(reply))}
-      ${button("trash", s("removeNamed", { name: reply.title }), () => this.attempt(this.canned.remove(reply.id)))}
+      ${button("trash", s("removeNamed", { name: reply.title }), () => this.ask(reply))}
     </li>`;
   }
 
@@ -143,6 +144,16 @@ export class RepliesView extends LitElement {
     const [title, text] = [this.titleField.value.trim(), this.text.value.trim()];
     if (title === "" || text === "") return;
     if (await this.attempt(this.canned.save(reply?.id ?? null, title, text))) this.editing = null;
+  }
+
+  private ask({ id, title }: Reply): void {
+    const asking = removing(title, () => void this.removeReply(id));
+    this.dispatchEvent(new CustomEvent("ask", { detail: asking }));
+  }
+
+  private async removeReply(id: string): Promise<void> {
+    await this.attempt(this.canned.remove(id));
+    this.renderRoot.querySelector<HTMLElement>(".page")!.focus();
   }
 
   private async attempt(action: Promise<void>): Promise<boolean> {

@@ -185,8 +185,10 @@ export const staffStyles = css`
     overflow-wrap: anywhere;
   }
   .more {
-    display: block;
-    margin: 1rem auto 0;
+    display: grid;
+    justify-items: center;
+    gap: 0.5rem;
+    margin-top: 1rem;
   }
   @media (max-width: 760px) {
     .inside {

@@ -1,4 +1,4 @@
-import { css, html, LitElement, nothing, type TemplateResult } from "lit";
+import { css, html, LitElement, nothing, type PropertyValues, type TemplateResult } from "lit";
 import { customElement, property } from "lit/decorators.js";
 import { Localized } from "../../i18n/locale";
 import { icon } from "../../ui/icons";
@@ -108,7 +108,8 @@ export class Tabs extends LitElement {
     new Localized(this);
   }
 
-  protected override updated(): void {
+  protected override updated(changed: PropertyValues<this>): void {
+    if (!changed.has("current")) return;
     this.renderRoot.querySelector(".current")?.scrollIntoView?.({ block: "nearest", inline: "nearest" });
   }
 

@@ -1,13 +1,19 @@
 import { html, type TemplateResult } from "lit";
 import { icon } from "../../ui/icons";
-import { s } from "../i18n/texts";
+import { s, type StaffKey } from "../i18n/texts";
+
+const WORDS: Record<string, StaffKey> = { TOO_MANY_REQUESTS: "rateLimited", UNREACHABLE: "unreachable" };
+
+/** Why something could not be read. */
+export function troubleText(problem: string | null): string {
+  return s(WORDS[problem ?? ""] ?? "notRead");
+}
 
 /** What is shown in the place of something that could not be read. */
 export function trouble(problem: string | null, again: () => void): TemplateResult {
-  const text = problem === "TOO_MANY_REQUESTS" ? s("rateLimited") : problem === "UNREACHABLE" ? s("unreachable") : s("notRead");
   return html`<div class="message" role="alert">
     ${icon(problem === "TOO_MANY_REQUESTS" ? "clock" : "warning")}
-    <p>${text}</p>
+    <p>${troubleText(problem)}</p>
     <button class="link" @click=${again}>${s("again")}</button>
   </div>`;
 }
