@@ -50,7 +50,7 @@ class Amounts:
 FULL = Amounts(
     talkers=20, acknowledged=10_000, kills=50, cuts=1_000, bytes=2_000, outage=30, half_open=True, largest=1 << 20,
     patience=120, spread=12, replica_kills=12, stopped=60, bus=1_000, store_cuts=60, everything=100, sockets=300,
-    answers=50, visits=40,
+    answers=50, visits=15,
 )  # fmt: skip
 SHORT = Amounts(
     talkers=4, acknowledged=60, kills=2, cuts=20, bytes=20, outage=0.6, half_open=False, largest=1 << 14, patience=30,
