@@ -75,6 +75,7 @@ export const de: Record<StaffKey, string> = {
   closePane: "Schließen",
   closeNamed: "Unterhaltung mit {name} schließen",
   choose: "Wählen Sie eine Unterhaltung. Es können mehrere zugleich offen sein.",
+  messagesWith: "Nachrichten mit {name}",
   conversationWith: "Unterhaltung mit {name}",
   back: "Zurück zur Liste",
   details: "Über die Person",

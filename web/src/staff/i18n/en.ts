@@ -74,6 +74,7 @@ export const en = {
   closePane: "Close",
   closeNamed: "Close the conversation with {name}",
   choose: "Choose a conversation. Several can be open at once.",
+  messagesWith: "Messages with {name}",
   conversationWith: "Conversation with {name}",
   back: "Back to the list",
   details: "About the user",

@@ -85,5 +85,9 @@ export const dashboardStyles = css`
     chatbox-inbox {
       border: 0;
     }
+    /* Below the way back to the list. */
+    chatbox-link-line {
+      top: 3.9rem;
+    }
   }
 `;

@@ -124,14 +124,15 @@ export class MetricsView extends LitElement {
   }
 
   private renderFigures(figures: Figures): TemplateResult {
+    const taken = (ms: number): string => (figures.answers > 0 ? time(ms) : "–");
     const tile = (key: StaffKey, value: string): TemplateResult => html`<div><dt>${s(key)}</dt><dd>${value}</dd></div>`;
     return html`<dl>
       ${tile("figSessions", count(figures.total_sessions))} ${tile("figActive", count(figures.active_sessions))}
       ${tile("figAvgConcurrent", count(figures.avg_concurrent))} ${tile("figMaxConcurrent", count(figures.max_concurrent))}
       ${tile("figMessages", count(figures.messages))} ${tile("figAssisted", count(figures.admin_assisted_count))}
       ${tile("figTokens", count(figures.total_tokens))} ${tile("figErrors", count(figures.errors))}
-      ${tile("figFirst", time(figures.avg_first_token))} ${tile("figAvgAnswer", time(figures.avg_response_time))}
-      ${tile("figMaxAnswer", time(figures.max_response_time))}
+      ${tile("figFirst", taken(figures.avg_first_token))} ${tile("figAvgAnswer", taken(figures.avg_response_time))}
+      ${tile("figMaxAnswer", taken(figures.max_response_time))}
     </dl>`;
   }
 

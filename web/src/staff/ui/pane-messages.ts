@@ -67,7 +67,7 @@ export class PaneMessages extends LitElement {
 
   protected override render(): TemplateResult {
     const { log, reading } = this.conversation;
-    return html`<div class="scroller" role="region" aria-label=${t("messages")} tabindex="0">
+    return html`<div class="scroller" role="region" aria-label=${s("messagesWith", { name: this.userName })} tabindex="0">
         <div class="content">
           ${log.before !== null ? this.renderEarlier() : nothing} ${reading === "read" ? nothing : this.renderReading()}
           ${this.renderMessages()} ${this.renderSigns()}

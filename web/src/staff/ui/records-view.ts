@@ -44,8 +44,10 @@ export abstract class RecordsView<T> extends LitElement {
       <div class="inside">
         <div class="head">
           <h1>${s(this.heading)}</h1>
-          ${this.renderTools()}
-          <button class="button small" @click=${() => this.records.show()}>${s("refresh")}</button>
+          <div class="tools">
+            ${this.renderTools()}
+            <button class="button small" @click=${() => this.records.show()}>${s("refresh")}</button>
+          </div>
         </div>
         ${this.renderAbout()} ${this.renderList()}
       </div>

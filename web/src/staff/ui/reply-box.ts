@@ -86,6 +86,10 @@ export class ReplyBox extends LitElement {
         line-height: 1.4;
         color: var(--chatbox-ink-soft);
       }
+      .closed span {
+        min-width: 0;
+        overflow-wrap: anywhere;
+      }
       .closed .button {
         flex: none;
         border-radius: 14px;

@@ -128,11 +128,16 @@ export const staffStyles = css`
   }
   .head h1 {
     flex: 1;
-    min-width: 10rem;
+    min-width: 6rem;
     font-size: 1.35rem;
     font-weight: 650;
     letter-spacing: -0.015em;
     line-height: 1.3;
+  }
+  .tools {
+    display: flex;
+    flex-wrap: wrap;
+    gap: 0.5rem;
   }
   .about {
     max-width: 46rem;
@@ -197,6 +202,15 @@ export const staffStyles = css`
     th,
     td {
       padding: 0.55rem 0.6rem;
+    }
+    /* What can be done is in sight however wide the rest is. */
+    td:last-child {
+      position: sticky;
+      right: 0;
+      background: var(--chatbox-surface);
+    }
+    td .link {
+      display: block;
     }
     .field select,
     .field input,
