@@ -11,7 +11,7 @@ import secrets
 import sys
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -21,6 +21,7 @@ from playwright.async_api import Browser, Route, async_playwright, expect
 
 from tests.web.conftest import CHROMIUM, ECHO, FLAGS, ChatPage, Person, Server, serving
 from tests.web.proxy import Proxy
+from tests.web.staff import DeskPage, sit_down
 from tests.web.test_takeover import Colleague
 
 DESKTOP = {"width": 1280, "height": 800}
@@ -78,7 +79,7 @@ class Studio:
         yield person
         await context.close()
 
-    async def shoot(self, chat: ChatPage, name: str) -> None:
+    async def shoot(self, chat: ChatPage | DeskPage, name: str) -> None:
         await asyncio.sleep(0.5)
         await chat.page.screenshot(path=self.folder / f"{name}-{self.label}.png", animations="disabled")
 
@@ -265,6 +266,82 @@ async def people(studio: Studio) -> None:
             await studio.shoot(chat, "person-left")
 
 
+VISITORS = [
+    ("Cleo Example", "Can I change the address of an order?", False),
+    ("Dan Example", "Which of the two is quieter?", False),
+    ("Eva Example", "The voucher is not taken.", True),
+    ("Fred Example", "My refund has not come.", True),
+    ("Ann Example", "My parcel has not come, and the shop does not answer.", True),
+]
+COMFORT = """\
+I am sorry that your parcel is late. Two things help:
+
+1. The **number of the parcel** is in the e-mail of the shop.
+2. With it the carrier's page says where it is.
+
+If it was sent more than five days ago, a person can ask the carrier for you.
+"""
+REPLY_WITH = """([said, answered]) => {
+    const staff = document.querySelector("chatbox-app").shadowRoot.querySelector("chatbox-staff");
+    const front = staff.page.desk.conversations.get(staff.place.at);
+    for (const message of front.log.messages.filter(({ sender, content }) => sender === "ai" && content.includes(said)))
+        Object.assign(message, { content: answered, generation: 1, revision: message.revision + 1 });
+    staff.revision++;
+}"""
+A_DAY = """() => {
+    const staff = document.querySelector("chatbox-app").shadowRoot.querySelector("chatbox-staff");
+    const { series, figures } = staff.page.desk.report.value;
+    const wave = (index, length) => Math.sin((index / length) * 2 * Math.PI);
+    series.forEach((bucket, index) => {
+        const sessions = Math.round(Math.max(0, wave(index + 8, series.length)) * (6 + 2 * wave(index, 2.6)));
+        const time = sessions && 1900 + 700 * wave(index, 3.7);
+        Object.assign(bucket, {
+            sessions, max_concurrent: Math.ceil(sessions * 1.6), messages: sessions * 9, tokens: sessions * 830,
+            avg_response_time: time, max_response_time: time * 2.6, avg_first_token: time / 6,
+            errors: Number(index % 31 === 7),
+        });
+    });
+    const all = (name) => series.reduce((sum, bucket) => sum + bucket[name], 0);
+    const most = (name) => Math.max(...series.map((bucket) => bucket[name]));
+    Object.assign(figures, {
+        total_sessions: all("sessions"), messages: all("messages"), total_tokens: all("tokens"), errors: all("errors"),
+        active_sessions: 5, avg_concurrent: 3.42, max_concurrent: most("max_concurrent"), admin_assisted_count: 17,
+        avg_first_token: 310, avg_response_time: 1930, max_response_time: most("max_response_time"),
+    });
+    staff.revision++;
+}"""
+
+
+async def desk(studio: Studio) -> None:
+    async with AsyncExitStack() as opened, studio.person() as bea:
+        for name, text, call in VISITORS:
+            person = await opened.enter_async_context(studio.person())
+            person.token = studio.server.token(person.user, name=name, context={"plan": "gold", "page": "Your orders"})
+            ann = await person.open()
+            await ann.ask(text)
+            if call:
+                await ann.page.get_by_role("button", name="Get help from a person").click()
+        page = await sit_down(bea.context, studio.server, "bea", "Bea Example")
+        await page.waiting.filter(has_text="Ann").click()
+        await expect(page.take_over).to_be_enabled()
+        await page.take()
+        await page.note("Her second parcel that is late this month.")
+        await page.pane.get_by_role("button", name="Reply", exact=True).click()
+        await page.say("Good morning! I am sorry about that. What is the number of your parcel?")
+        await ann.say("It is 4711.")
+        await page.page.evaluate(REPLY_WITH, [VISITORS[-1][1], COMFORT])
+        await expect(page.messages.get_by_text("It is 4711.", exact=True)).to_be_visible()
+        await expect(page.waiting.filter(has_text="Ann")).to_have_count(0)
+        await studio.shoot(page, "desk")
+        if studio.size is PHONE:
+            await page.page.get_by_role("button", name="Back to the list").click()
+            await studio.shoot(page, "desk-list")
+        await page.page.locator("chatbox-rail").get_by_role("button", name="Figures").click()
+        await expect(page.page.get_by_text("Conversations begun")).to_be_visible()
+        await page.page.evaluate(A_DAY)
+        await studio.shoot(page, "figures")
+
+
 async def german(studio: Studio) -> None:
     async with studio.person() as person:
         chat = await person.open(query="?lang=de")
@@ -273,7 +350,7 @@ async def german(studio: Studio) -> None:
 
 SCENES = {
     scene.__name__: scene
-    for scene in (empty, full, streaming, failing, cut, shared, strangers, demonstration, people, german)
+    for scene in (empty, full, streaming, failing, cut, shared, strangers, demonstration, people, desk, german)
 }
 
 

@@ -55,6 +55,7 @@ export class DraftCard extends LitElement {
       }
       .buttons {
         display: flex;
+        flex-wrap: wrap;
         gap: 0.5rem;
         margin-top: 0.5rem;
       }

@@ -33,6 +33,7 @@ export class ReplyBox extends LitElement {
         align-items: center;
         gap: 0.25rem;
         min-height: 2.3rem;
+        margin-bottom: 0.35rem;
       }
       .mode {
         display: inline-flex;

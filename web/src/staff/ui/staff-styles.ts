@@ -211,6 +211,11 @@ export const staffStyles = css`
     }
     td .link {
       display: block;
+      text-align: left;
+      white-space: normal;
+    }
+    td .detail {
+      min-width: 7rem;
     }
     .field select,
     .field input,
