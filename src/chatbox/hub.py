@@ -87,11 +87,6 @@ class Hub:
         self._topics[topic] = receiver
         await self._backplane.listen(topic)
 
-    async def unsubscribe(self, topic: str) -> None:
-        """Hear of it no more."""
-        if self._topics.pop(topic, None):
-            await self._backplane.ignore(topic)
-
     async def open(self, session_id: str) -> Room:
         """The session's room, made if need be. Raises ``NotFound``, ``StorageError``."""
         opening = self._opening.get(session_id)

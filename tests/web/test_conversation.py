@@ -24,6 +24,13 @@ async def test_the_printed_link_leads_to_a_conversation(server: Server, context)
     await expect(await chat.ask("hello there")).to_contain_text("hello there")
 
 
+async def test_a_link_opened_in_a_tab_that_shows_the_page_signs_its_user_in(server: Server, chat: ChatPage) -> None:
+    await chat.ask("hello there")
+    await chat.page.goto(f"{chat.page.url}#token={server.token('another-reader')}")
+    await expect(chat.page.get_by_role("heading", name="What would you like to know?")).to_be_visible()
+    await expect(chat.said).to_have_count(0)
+
+
 async def test_what_is_typed_as_soon_as_the_page_opens_is_written_and_survives_a_reload(chat: ChatPage) -> None:
     await expect(chat.field).to_be_focused()
     await chat.page.keyboard.type("hello there")

@@ -7,6 +7,8 @@ import { base } from "../../ui/styles";
 import { s } from "../i18n/texts";
 
 const HEIGHT = 180;
+/** Half a conversation, or half a millisecond, is nothing to read off. */
+const WHOLE_STEPS = [...Array(13).keys()].flatMap((power) => [1, 2, 5].map((step) => step * 10 ** power));
 const PAINTS = ["--chatbox-accent", "--chatbox-warm", "--chatbox-bad"] as const;
 
 /** One line or row of bars of a chart. */
@@ -183,7 +185,7 @@ export class Chart extends LitElement {
       scales: { y: { range: (_plot, _low, high) => [0, high > 0 ? high * 1.1 : 1] } },
       axes: [
         { ...axis, size: 32, space: 72, values: (_plot, splits, _axis, _space, step) => splits.map((at) => label(at, step)) },
-        { ...axis, size: 58, values: (_plot, splits) => splits.map((value) => this.format(value)) },
+        { ...axis, size: 58, incrs: WHOLE_STEPS, values: (_plot, splits) => splits.map((value) => this.format(value)) },
       ],
       series: [{ value: (_plot, at) => (at === null ? "–" : moment(at)), label: s("time") }, ...this.curves.map((curve, index) => this.series(curve, index))],
     };
