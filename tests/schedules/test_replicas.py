@@ -14,7 +14,7 @@ from tests.schedules.scenarios import SCENARIOS, SKIES
 
 pytestmark = pytest.mark.slow
 
-SCHEDULES = {"memory": 15, "Redis": 4}
+SCHEDULES = {"memory": 10, "Redis": 3}
 SEARCH = 200
 
 

@@ -434,7 +434,7 @@ def compared(make: Callable[[], Storage], examples: int) -> None:
 
 @pytest.mark.timeout(900)
 def test_staff_see_in_sqlite_what_the_specification_says(tmp_path: Path) -> None:
-    compared(files(tmp_path), 1000)
+    compared(files(tmp_path), 500)
 
 
 @pytest.mark.timeout(900)
@@ -497,7 +497,7 @@ async def check_levels(
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("kind", "examples"), [("memory", 1000), ("sqlite", 1000), ("mongo", 60)])
+@pytest.mark.parametrize(("kind", "examples"), [("memory", 1000), ("sqlite", 400), ("mongo", 60)])
 def test_the_level_of_open_sessions_is_that_of_every_moment(tmp_path: Path, kind: str, examples: int) -> None:
     makes: dict[str, Callable[[], Storage]] = {
         "memory": MemoryStorage,

@@ -401,6 +401,8 @@ async def test_axe_finds_nothing_while_a_person_is_asked_for_there_and_gone(
     await bea.act("admin_join")
     await bea.say("Good morning, this is Bea. I am sorry about that.\nWhat is the number of your parcel?")
     await chat.say("It is 4711.")
+    while (await bea.hear("user_message"))["content"] != "It is 4711.":
+        pass
     await bea.say("Thank you, I ask the carrier.")
     await bea.type()
     await expect(chat.page.get_by_text("Bea is typing …")).to_be_visible()

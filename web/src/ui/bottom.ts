@@ -2,6 +2,9 @@ import type { ReactiveController, ReactiveControllerHost } from "lit";
 
 /** So close to the end counts as being there, px. */
 const NEAR = 60;
+/** So long after a wheel, a finger, a key or the pointer it is the reader who scrolls, ms. */
+const BY_HAND = 1_000;
+const HANDS = ["wheel", "touchmove", "pointerdown", "pointermove", "keydown"];
 
 /** Keeps a scroller at its end while the reader is there, and leaves the reader alone elsewhere. */
 export class Bottom implements ReactiveController {
@@ -13,6 +16,7 @@ export class Bottom implements ReactiveController {
   /** where it was last, and how high its content */
   private top = 0;
   private height = 0;
+  private handled = -Infinity;
   private readonly sizes = new ResizeObserver(() => this.settle());
 
   constructor(private readonly host: ReactiveControllerHost & HTMLElement) {
@@ -32,6 +36,7 @@ export class Bottom implements ReactiveController {
     this.sizes.observe(scroller);
     this.sizes.observe(content);
     scroller.addEventListener("scroll", () => this.scrolled(), { passive: true });
+    for (const kind of HANDS) scroller.addEventListener(kind, () => (this.handled = performance.now()), { passive: true });
   }
 
   jump(smooth = false): void {
@@ -63,9 +68,10 @@ export class Bottom implements ReactiveController {
     const { scroller } = this;
     if (!scroller) return;
     const near = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR;
-    // Only who goes up leaves the end. What has grown since the last frame is far from it too, and what has shrunk is
-    // moved by the browser.
-    const up = scroller.scrollTop < this.top && scroller.scrollHeight >= this.height;
+    // Only who goes up leaves the end. What has grown since the last frame is far from it too. What has shrunk is moved
+    // up by the browser, and may have grown again by now.
+    const byHand = performance.now() - this.handled < BY_HAND;
+    const up = scroller.scrollTop < this.top && (byHand ? scroller.scrollHeight >= this.height : scroller.scrollHeight === this.height);
     this.note(scroller);
     if (near) this.set(true, false);
     else if (up) this.set(false, this.unseen);
