@@ -116,7 +116,8 @@ async def test_the_scripted_model_serves_the_vendors_own_client(rate: float) -> 
 
 
 async def test_a_process_is_measured_with_what_it_has_started() -> None:
-    child = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'print(1, flush=True); input()'])"
+    waits = "import os, time; own = os.getppid(); print(1, flush=True)\nwhile os.getppid() == own: time.sleep(0.01)"
+    child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {waits!r}])"
     async with started(LOAD_CORE, "-c", child) as process:
         assert await first_line(process) == "1"
         assert len(family(process.pid)) == 2
