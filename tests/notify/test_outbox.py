@@ -230,6 +230,27 @@ async def test_a_channel_that_is_slow_holds_up_no_other_and_no_news(clock, store
         assert (len(here.box.got), len(here.phone.got)) == (1, 1)
 
 
+async def test_who_breaks_off_while_it_passes_on_one_delivery_goes_on_with_no_other(clock):
+    async with office() as here:
+        telling = asyncio.Event()
+
+        async def told(*_):
+            telling.set()
+            await asyncio.Event().wait()
+
+        here.desk.told = told
+        kept, outcomes = [], here.outbox._outcomes  # so that nothing ends because it was collected as garbage
+        here.outbox._outcomes = lambda *given: kept.append(outcomes(*given)) or kept[-1]
+        here.box.gate = asyncio.Event()
+        async with here.working():
+            await here.alerts.raise_(help_for())
+            await telling.wait()
+        here.box.gate.set()
+        await asyncio.sleep(0.01)
+        assert here.box.tries == 1
+        assert here.box.got == []
+
+
 async def test_the_log_alone_tells_nobody(clock):
     async with office() as here:
         here.outbox._channels = {"log": here.channels["log"]}

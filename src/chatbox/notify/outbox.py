@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing, suppress
 from typing import NamedTuple
 
 import msgspec
@@ -176,11 +176,12 @@ class Outbox:
             return
         if waiting := self._known(claim.progress.waiting or {}):
             claim.progress = begun(claim.progress, waiting)
-            async for outcome in self._outcomes(claim.alert, waiting):
-                at = now_ms() if self._reaches(outcome) else None
-                await claim.save(after(claim.progress, outcome.name, outcome.failures, at))
-                with suppress(StorageError):  # said again when all channels are done
-                    await self._pass_on(claim, gate)
+            async with aclosing(self._outcomes(claim.alert, waiting)) as outcomes:  # who breaks off sends nothing more
+                async for outcome in outcomes:
+                    at = now_ms() if self._reaches(outcome) else None
+                    await claim.save(after(claim.progress, outcome.name, outcome.failures, at))
+                    with suppress(StorageError):  # said again when all channels are done
+                        await self._pass_on(claim, gate)
         await self._pass_on(claim, gate)
         await self._settle(claim)
 
@@ -230,7 +231,7 @@ class Outbox:
             await claim.postpone(now_ms() + round(LONGEST_PAUSE * 1000), key=claim.record.key)
         return True
 
-    async def _outcomes(self, alert: Alert, waiting: Mapping[str, Sequence[str]]) -> AsyncIterator[Outcome]:
+    async def _outcomes(self, alert: Alert, waiting: Mapping[str, Sequence[str]]) -> AsyncGenerator[Outcome, None]:
         """What comes of a try at these addresses, channel by channel as each is done."""
         message = message_of(alert, self._panel_url)
         tries = [asyncio.create_task(self._try(name, message, waiting[name])) for name in waiting]
