@@ -42,7 +42,7 @@ FILES = ["--dist=loadfile", "--no-loadscope-reorder"]
 COVERED = ["--cov", "--cov-report=", "--durations=10", "--durations-min=5"]
 TESTS = [
     Stage("Web unit tests", [*NODE.npm, "test", "--silent"], "web"),
-    Stage("Tests", [*PYTEST, "-n3", *FILES, "-m", f"not ({BROWSER})", *COVERED, "--readiness", MEASURED]),
+    Stage("Tests", [*PYTEST, "-n2", *FILES, "-m", f"not ({BROWSER})", *COVERED, "--readiness", MEASURED]),
     Stage(
         "Browser and model tests",
         [*PYTEST, "-n2", *FILES, "-m", BROWSER, *COVERED, "--cov-append", "--readiness", SEEN],
