@@ -186,14 +186,19 @@ async def test_a_text_that_is_too_long_is_counted_and_not_sent(chat: ChatPage) -
     await expect(chat.page.get_by_role("button", name="Send")).to_be_enabled()
 
 
-async def test_the_reader_is_left_alone_while_reading_above(chat: ChatPage) -> None:
+@pytest.mark.parametrize("by", ["wheel", "key"])
+async def test_the_reader_is_left_alone_while_reading_above(chat: ChatPage, by: str) -> None:
     await chat.ask("/list 200")
     scroller = chat.page.locator("chatbox-messages .scroller")
     await scroller.evaluate("element => element.scrollTo({ top: 0, behavior: 'instant' })")
     await chat.say("/slow 30 " + "tail " * 30)
     await expect(chat.said).to_have_count(2)
-    await scroller.hover()
-    await chat.page.mouse.wheel(0, -100_000)
+    if by == "wheel":
+        await scroller.hover()
+        await chat.page.mouse.wheel(0, -100_000)
+    else:
+        await chat.answers.last.click()
+        await chat.page.keyboard.press("Home")
     pill = chat.page.get_by_role("button", name=re.compile("New messages|latest message"))
     await expect(pill).to_be_visible()
     await expect(chat.answers.last.locator("time")).to_be_visible()

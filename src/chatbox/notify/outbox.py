@@ -178,12 +178,15 @@ class Outbox:
             claim.progress = begun(claim.progress, waiting)
             async with aclosing(self._outcomes(claim.alert, waiting)) as outcomes:  # who breaks off sends nothing more
                 async for outcome in outcomes:
-                    at = now_ms() if self._reaches(outcome) else None
-                    await claim.save(after(claim.progress, outcome.name, outcome.failures, at))
-                    with suppress(StorageError):  # said again when all channels are done
-                        await self._pass_on(claim, gate)
+                    await self._note(claim, gate, outcome)
         await self._pass_on(claim, gate)
         await self._settle(claim)
+
+    async def _note(self, claim: Claim, gate: Gate, outcome: Outcome) -> None:
+        at = now_ms() if self._reaches(outcome) else None
+        await claim.save(after(claim.progress, outcome.name, outcome.failures, at))
+        with suppress(StorageError):  # said again when all channels are done
+            await self._pass_on(claim, gate)
 
     async def _pass_on(self, claim: Claim, gate: Gate) -> None:
         """That somebody has been told is news as soon as the first channel has delivered."""

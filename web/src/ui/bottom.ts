@@ -4,7 +4,7 @@ import type { ReactiveController, ReactiveControllerHost } from "lit";
 const NEAR = 60;
 /** So long after a wheel, a finger, a key or the pointer it is the reader who scrolls, ms. */
 const BY_HAND = 1_000;
-const HANDS = ["wheel", "touchmove", "pointerdown", "pointermove", "keydown"];
+const HANDS = ["wheel", "touchmove", "pointerdown", "pointermove"];
 
 /** Keeps a scroller at its end while the reader is there, and leaves the reader alone elsewhere. */
 export class Bottom implements ReactiveController {
@@ -17,13 +17,20 @@ export class Bottom implements ReactiveController {
   private top = 0;
   private height = 0;
   private handled = -Infinity;
+  private readonly byHand = (): void => void (this.handled = performance.now());
   private readonly sizes = new ResizeObserver(() => this.settle());
 
   constructor(private readonly host: ReactiveControllerHost & HTMLElement) {
     host.addController(this);
   }
 
+  /** A key scrolls whatever was clicked last, and is told to the document. */
+  hostConnected(): void {
+    document.addEventListener("keydown", this.byHand);
+  }
+
   hostDisconnected(): void {
+    document.removeEventListener("keydown", this.byHand);
     this.sizes.disconnect();
     this.scroller = null;
   }
@@ -36,7 +43,7 @@ export class Bottom implements ReactiveController {
     this.sizes.observe(scroller);
     this.sizes.observe(content);
     scroller.addEventListener("scroll", () => this.scrolled(), { passive: true });
-    for (const kind of HANDS) scroller.addEventListener(kind, () => (this.handled = performance.now()), { passive: true });
+    for (const kind of HANDS) scroller.addEventListener(kind, this.byHand, { passive: true });
   }
 
   jump(smooth = false): void {
